@@ -1,0 +1,10 @@
+# Flags that every target of the project is compiled with; dependencies' headers are system headers.
+add_library(facet_flags INTERFACE)
+target_compile_options(facet_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -Werror -fno-math-errno -fno-trapping-math>)
+target_include_directories(facet_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+if(FACET_SANITIZE)
+  target_compile_options(facet_flags INTERFACE -fsanitize=${FACET_SANITIZE} -fno-omit-frame-pointer
+                                               -fno-sanitize-recover=all)
+  target_link_options(facet_flags INTERFACE -fsanitize=${FACET_SANITIZE})
+endif()
