@@ -1,0 +1,234 @@
+#include "model/forward.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace facet {
+
+void ForwardPass::run(const Step& step, bool whole) {
+  const auto outputs = static_cast<int>(step.outputs.size());
+  const int layers = spec_.layer_count();
+  Rows rows = upload(step);
+  cache_.upload_tables();
+  x_ = residual_;
+  int l = 0;
+  if (!whole && outputs < rows.count) {
+    // Rows that nobody wants the outcome of are there to fill the cache: they need the layers before the last
+    // one that owns its K and V, and of that one only K and V.
+    const int last_owner = spec_.last_kv_owner();
+    embed(rows, last_owner, x_);
+    for (; l < last_owner; ++l) run_layer(l, rows);
+    store_kv(l, rows);
+    if (outputs == 0) return;
+    rows = keep_outputs(step);
+    embed(rows, layers, hidden_);  // per-layer inputs of all layers; hidden_ is free until the end
+  } else {
+    embed(rows, layers, x_);
+  }
+  for (; l < layers; ++l) run_layer(l, rows);
+
+  if (outputs < rows.count) {
+    backend_.gather_rows(x_, ids_ + 3 * max_rows_, outputs, spec_.hidden_size, kept_);
+    x_ = kept_;
+  }
+  backend_.rms_norm(x_, outputs, spec_.hidden_size, weights_.final_norm.data(), eps_, hidden_);
+  backend_.set_tap_scope("");
+  backend_.tap("model.norm", hidden_, outputs, spec_.hidden_size);
+}
+
+void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
+  backend_.set_tap_scope("");
+  backend_.gather(*weights_.embedding, rows.tokens, rows.count, spec_.hidden_size,
+                  static_cast<float>(spec_.embed_scale), x0);
+  backend_.tap("model.embed_tokens", x0, rows.count, spec_.hidden_size);
+  if (spec_.ple_dim == 0) return;
+  ple_layers_ = layers;
+  Backend::PerLayerInputs args;
+  args.table = weights_.ple_table.get();
+  args.projection = weights_.ple_projection.get();
+  args.norm = weights_.ple_projection_norm.data();
+  args.ple_dim = spec_.ple_dim;
+  args.eps = eps_;
+  args.embed_scale = static_cast<float>(spec_.ple_embed_scale);
+  args.projection_scale = static_cast<float>(spec_.ple_projection_scale);
+  args.combination_scale = static_cast<float>(spec_.ple_combination_scale);
+  backend_.per_layer_inputs(x0, rows, layers, args, ple_);
+}
+
+void ForwardPass::run_layer(int l, const Rows& rows) {
+  const LayerSpec& layer = spec_.layers[static_cast<size_t>(l)];
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(l)];
+  const int n = rows.count;
+  const int64_t hidden = spec_.hidden_size;
+  if (backend_.tapped()) backend_.set_tap_scope(fmt::format("model.layers.{}.", l));
+
+  const QkvArgs qkv = qkv_args(l);
+  backend_.qkv_rope_store(x_, rows, qkv);
+  backend_.attend(q_, rows, qkv.shape, cache_.view(layer.kv_source), attended_);
+  backend_.project_add(attended_, n, *w.o, w.post_attention_norm.data(), eps_, x_,
+                       {"self_attn.o_proj", "self_attn", "post_attention_layernorm"});
+
+  backend_.geglu(x_, n, w.pre_ffn_norm.data(), eps_, *w.gate, *w.up, ffn_);
+  if (layer.moe) {
+    const MoeArgs moe{layer.moe->experts,
+                      layer.moe->top_k,
+                      layer.moe->ffn_dim,
+                      eps_,
+                      w.moe.router.get(),
+                      w.moe.router_scale.data(),
+                      w.moe.per_expert_scale.data(),
+                      w.moe.pre_norm.data(),
+                      w.moe.post_norm_dense.data(),
+                      w.moe.post_norm_experts.data(),
+                      w.moe.gate_up.get(),
+                      w.moe.down.get()};
+    backend_.project_moe_add(ffn_, n, *w.down, w.post_ffn_norm.data(), moe, x_);
+  } else {
+    backend_.project_add(ffn_, n, *w.down, w.post_ffn_norm.data(), eps_, x_,
+                         {"mlp.down_proj", "mlp", "post_feedforward_layernorm"});
+  }
+
+  if (spec_.ple_dim > 0) {
+    const PerLayerArgs ple{spec_.ple_dim,
+                           eps_,
+                           w.ple_gate.get(),
+                           w.ple_projection.get(),
+                           w.post_ple_norm.data(),
+                           ple_ + int64_t{l} * spec_.ple_dim,
+                           int64_t{ple_layers_} * spec_.ple_dim,
+                           w.layer_scalar};
+    backend_.per_layer_embed(x_, n, ple);
+  } else if (layer.has_layer_scalar) {
+    backend_.scale(x_, w.layer_scalar, n * hidden);
+  }
+  if (backend_.tapped()) {
+    backend_.set_tap_scope("");
+    backend_.tap(fmt::format("model.layers.{}", l), x_, n, hidden);
+  }
+}
+
+void ForwardPass::store_kv(int l, const Rows& rows) {
+  QkvArgs args = qkv_args(l);
+  args.q = nullptr;
+  backend_.qkv_rope_store(x_, rows, args);
+}
+
+QkvArgs ForwardPass::qkv_args(int l) const {
+  const LayerSpec& layer = spec_.layers[static_cast<size_t>(l)];
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(l)];
+  QkvArgs args;
+  args.shape = attention_shape(layer);
+  args.eps = eps_;
+  args.input_norm = w.input_norm.data();
+  args.q = w.q.get();
+  args.q_norm = w.q_norm.data();
+  args.q_out = q_;
+  args.k = w.k.get();
+  args.v = w.v.get();
+  args.k_norm = w.k_norm.data();
+  args.v_norm = layer.v_norm;
+  args.kv = cache_.view(layer.kv_source);
+  return args;
+}
+
+AttentionShape ForwardPass::attention_shape(const LayerSpec& layer) const {
+  return {layer.head_dim,
+          layer.q_heads,
+          layer.kv_heads,
+          layer.window,
+          static_cast<float>(spec_.attention_scale),
+          inv_freq_[static_cast<size_t>(layer.rope)].data()};
+}
+
+const float* ForwardPass::logits(int first, int count) noexcept {
+  backend_.logits(hidden_ + int64_t{first} * spec_.hidden_size, count, *weights_.head,
+                  static_cast<float>(spec_.logit_softcap), logits_);
+  backend_.tap("logits", logits_, count, spec_.vocab_size);
+  return logits_;
+}
+
+Rows ForwardPass::upload(const Step& step) {
+  const auto send = [&](std::span<const int32_t> from, int row) {
+    int32_t* to = ids_ + int64_t{row} * max_rows_;
+    if (!from.empty()) backend_.upload(to, from.data(), from.size_bytes());
+    return to;
+  };
+  send(step.outputs, 3);
+  return {static_cast<int>(step.tokens.size()), send(step.tokens, 0), send(step.positions, 1),
+          send(step.sequences, 2)};
+}
+
+Rows ForwardPass::keep_outputs(const Step& step) {
+  const auto count = static_cast<int>(step.outputs.size());
+  backend_.gather_rows(x_, ids_ + 3 * int64_t{max_rows_}, count, spec_.hidden_size, kept_);
+  x_ = kept_;
+  const auto pick = [&](std::span<const int32_t> from, int row) {
+    const auto begin = kept_ids_.begin() + std::ptrdiff_t{row} * max_rows_;
+    std::transform(step.outputs.begin(), step.outputs.end(), begin,
+                   [&](int32_t r) { return from[static_cast<size_t>(r)]; });
+    return std::span<const int32_t>(begin, begin + count);
+  };
+  return upload({pick(step.tokens, 0), pick(step.positions, 1), pick(step.sequences, 2), {}});
+}
+
+ForwardPass::ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvCache& cache, Backend& backend,
+                         int max_rows, int max_logit_rows)
+    : spec_(spec),
+      weights_(weights),
+      cache_(cache),
+      backend_(backend),
+      max_rows_(max_rows),
+      max_logit_rows_(max_logit_rows),
+      eps_(static_cast<float>(spec.rms_eps)),
+      kept_ids_(3 * static_cast<size_t>(max_rows)) {
+  const int64_t rows = max_rows;
+  const int64_t ple_width = int64_t{spec.layer_count()} * spec.ple_dim;
+  struct Part {
+    float** place;
+    int64_t floats;
+  };
+  const std::array parts = {
+      Part{&residual_, rows * spec.hidden_size},
+      Part{&kept_, rows * spec.hidden_size},
+      Part{&q_, rows * spec.max_q_width()},
+      Part{&attended_, rows * spec.max_q_width()},
+      Part{&ffn_, rows * spec.max_ffn_dim()},
+      Part{&ple_, rows * ple_width},
+      Part{&hidden_, rows * spec.hidden_size},
+      Part{&logits_, int64_t{max_logit_rows} * spec.vocab_size},
+  };
+  const auto aligned = [](int64_t n) { return (n + 15) / 16 * 16; };  // 64 bytes
+  int64_t total = 4 * rows;
+  for (const Part& part : parts) total += aligned(part.floats);
+  memory_ = backend.allocate(static_cast<size_t>(total) * sizeof(float));
+  auto* next = reinterpret_cast<float*>(memory_.get());
+  for (const Part& part : parts) {
+    *part.place = next;
+    next += aligned(part.floats);
+  }
+  ids_ = reinterpret_cast<int32_t*>(next);
+
+  for (const RopeSpec& rope : spec.ropes) {
+    const size_t bytes = rope.inv_freq.size() * sizeof(float);
+    Vector& v = inv_freq_.emplace_back(Vector{backend.allocate(bytes)});
+    backend.upload(v.memory.get(), rope.inv_freq.data(), bytes);
+  }
+  Limits limits;
+  limits.rows = max_rows;
+  limits.logit_rows = max_logit_rows;
+  limits.hidden = spec.hidden_size;
+  limits.q_width = spec.max_q_width();
+  limits.kv_width = spec.max_kv_width();
+  limits.ffn_dim = spec.max_ffn_dim();
+  limits.ple_width = static_cast<int>(ple_width);
+  limits.vocab = spec.vocab_size;
+  for (const LayerSpec& layer : spec.layers)
+    if (layer.moe) limits.experts = std::max(limits.experts, layer.moe->experts);
+  limits.sequences = cache.options().sequences;
+  limits.context = cache.options().context;
+  backend.reserve(limits);
+}
+
+}  // namespace facet
