@@ -1,0 +1,25 @@
+// Where the tests find their data.
+#pragma once
+
+#include <filesystem>
+
+namespace facet::testing {
+
+/// The reference data beside the checkout: goldens and tokenizer texts. $FACET_SHARED_DIR overrides.
+[[nodiscard]] std::filesystem::path shared_dir();
+/// The project's own test data, tests/data.
+[[nodiscard]] std::filesystem::path data_dir();
+/// A fresh directory under the system's temporary one, removed with the object.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace facet::testing
