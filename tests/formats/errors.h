@@ -1,0 +1,29 @@
+// Checks of what a bad input's error says.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "base/error.h"
+
+namespace facet::test {
+
+/// `action` must throw Error{kBadInput}: one line of bearable length that holds each of `parts`.
+template <typename Action>
+void expect_bad_input(Action&& action, std::initializer_list<std::string> parts) {
+  try {
+    static_cast<void>(action());
+    ADD_FAILURE() << "expected an error that says: " << ::testing::PrintToString(parts);
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_EQ(error.code(), ErrorCode::kBadInput) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    EXPECT_LT(message.size(), 700U) << message;
+    for (const std::string& part : parts) EXPECT_THAT(message, ::testing::HasSubstr(part));
+  }
+}
+
+}  // namespace facet::test
