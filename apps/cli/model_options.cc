@@ -1,0 +1,93 @@
+#include "cli/model_options.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "base/error.h"
+#include "cli/terminal.h"
+
+namespace facet::cli {
+
+namespace fs = std::filesystem;
+
+void ModelOptions::declare_model(CLI::App& app) {
+  app.add_option("-m,--model", model, "Model: a directory, a file, or org/name in the Hugging Face cache")
+      ->envname("FACET_MODEL")
+      ->type_name("MODEL");
+}
+
+void ModelOptions::declare_backend(CLI::App& app) {
+  app.add_option("--backend", backend, "Where to compute")
+      ->envname("FACET_BACKEND")
+      ->check(CLI::IsMember({"auto", "reference", "cpu", "cuda"}));
+  app.add_option("--isa", isa, "CPU instruction set: portable, avx2 or avx512 (default: the best there is)")
+      ->envname("FACET_ISA");
+  app.add_option("--threads", threads, "CPU threads (default: one a core that the process may use)")
+      ->envname("FACET_THREADS")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--ctx", context, "Tokens of context (default: the model's, at most 4096)")
+      ->envname("FACET_CTX")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--kv", kv, "Type of the key/value cache: bf16 or q8")
+      ->envname("FACET_KV")
+      ->check(CLI::IsMember({"f32", "bf16", "q8"}));
+}
+
+EngineOptions ModelOptions::engine_options() const {
+  EngineOptions options;
+  options.backend = backend;
+  options.isa = isa;
+  options.threads = threads;
+  options.context = context;
+  if (kv == "f32") options.kv = KvType::kF32;
+  if (kv == "bf16") options.kv = KvType::kBF16;
+  if (kv == "q8") options.kv = KvType::kQ8;
+  return options;
+}
+
+std::optional<std::string> demo_model() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  if (error) return std::nullopt;
+  // bin/facet of an installation; build/PRESET/bin/facet of a source tree.
+  for (const char* place : {"../share/facet/models/fable", "../../../models/fable"}) {
+    const fs::path candidate = program / place;
+    if (fs::exists(candidate / "config.json", error)) return fs::canonical(candidate, error).string();
+  }
+  return std::nullopt;
+}
+
+Checkpoint open_model(const std::string& model) {
+  std::string name = model;
+  if (name.empty()) {
+    const auto demo = demo_model();
+    if (!demo) throw bad_input("no model: name one with -m MODEL or FACET_MODEL (the demo model is not installed)");
+    name = *demo;
+  }
+  Checkpoint checkpoint = open_checkpoint(name);
+  for (const std::string& warning : checkpoint.warnings)
+    fmt::print(stderr, "{} {}\n", styled("facet: warning:", Style::kWarning, stderr), printable(warning));
+  return checkpoint;
+}
+
+LoadedModel load_model(const ModelOptions& options, const EngineOptions& engine_options) {
+  const auto start = std::chrono::steady_clock::now();
+  Progress bar("Loading");
+  EngineOptions with_progress = engine_options;
+  with_progress.progress = [&bar](int64_t done, int64_t total) { bar.update(done, total); };
+  LoadedModel loaded;
+  loaded.engine = std::make_unique<Engine>(open_model(options.model), with_progress);
+  loaded.load_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return loaded;
+}
+
+text::Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+  if (!checkpoint.tokenizer_json)
+    throw bad_input("the model has no tokenizer.json: give token ids with --ids instead of text");
+  return text::Tokenizer::load(*checkpoint.tokenizer_json);
+}
+
+}  // namespace facet::cli

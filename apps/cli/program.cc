@@ -1,0 +1,101 @@
+#include "cli/program.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+
+namespace facet::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  facet run \"Once upon a time\"                 complete a prompt with the model that ships with Facet\n"
+    "  facet chat -m google/gemma-4-E2B-it           chat with a model in the Hugging Face cache\n"
+    "  facet run -m ./model -n 64 --json < prompt.txt -\n"
+    "  facet inspect ./model                          what a checkpoint holds and needs\n"
+    "\n"
+    "MODEL is a directory, a file, or org/name in the Hugging Face cache.\n"
+    "Exit codes: 0 ok, 1 the check or the run failed, 2 usage, 3 bad model or input, 4 device or memory,\n"
+    "130 interrupted.";
+
+int report(bool json, int code, const std::string& message) {
+  std::fflush(stdout);
+  if (json) {
+    // Bytes of a path that are not UTF-8 must not turn the report into another failure.
+    const nlohmann::json error = {{"error", {{"code", code}, {"message", message}}}};
+    fmt::print("{}\n", error.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+  fmt::print(stderr, "{} {}\n", styled("facet: error:", Style::kError, stderr), printable(message));
+  return code;
+}
+
+int run_command(Command& command) {
+  try {
+    return command.run();
+  } catch (const Error& error) {
+    return report(command.json(), error.exit_code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return report(command.json(), static_cast<int>(ErrorCode::kDevice), "not enough memory");
+  } catch (const std::exception& error) {
+    return report(command.json(), static_cast<int>(ErrorCode::kFailed), error.what());
+  }
+}
+
+/// Whether the command line asks for JSON, found without the parser: it may be what failed.
+bool asks_for_json(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::string_view(argv[i]) == "--json") return true;
+  return false;
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv) {
+  exit_cleanly_on_shrunk_mapping();
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error, not a silent death
+
+  CLI::App program("Facet runs Gemma 4 models on CPUs and NVIDIA GPUs.", "facet");
+  program.footer(kFooter);
+  program.set_version_flag("--version", FACET_BUILD_ID, "Print the version");
+  program.require_subcommand(1);
+  program.set_help_all_flag();
+  program.option_defaults()->always_capture_default();
+
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_run_command());
+  commands.push_back(make_chat_command());
+  commands.push_back(make_inspect_command());
+  commands.push_back(make_validate_command());
+  commands.push_back(make_tokenize_command());
+  commands.push_back(make_doctor_command());
+  commands.push_back(make_completions_command(program));
+  std::vector<CLI::App*> parsers;
+  parsers.reserve(commands.size());
+  for (const auto& command : commands) parsers.push_back(command->declare(program));
+
+  if (argc <= 1) {
+    fmt::print(stderr, "{}", program.help());
+    return static_cast<int>(ErrorCode::kUsage);
+  }
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+    const std::string hint = fmt::format("{} (see facet --help)", error.what());
+    return report(asks_for_json(argc, argv), static_cast<int>(ErrorCode::kUsage), hint);
+  }
+  for (size_t i = 0; i < commands.size(); ++i)
+    if (parsers[i]->parsed()) return run_command(*commands[i]);
+  return static_cast<int>(ErrorCode::kUsage);
+}
+
+}  // namespace facet::cli

@@ -1,0 +1,78 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "backend/reference/reference.h"
+#include "base/error.h"
+
+namespace facet {
+
+std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
+  if (options.backend == "auto" || options.backend == "reference") return std::make_unique<ReferenceBackend>();
+  if (options.backend == "cpu" || options.backend == "cuda")
+    throw Error(ErrorCode::kDevice, fmt::format("backend '{}' is not part of this build", options.backend));
+  throw Error(ErrorCode::kUsage,
+              fmt::format("backend: expected auto, reference, cpu or cuda, got '{}'", options.backend));
+}
+
+Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
+    : checkpoint_(std::move(checkpoint)), backend_(make_backend(options)) {
+  const ModelSpec& model = checkpoint_.spec;
+  KvOptions kv;
+  kv.type = options.kv.value_or(backend_->default_kv_type());
+  kv.sequences = options.sequences;
+  kv.context = options.context > 0 ? options.context : std::min(model.context_length, 4096);
+  kv.chunk = std::min(options.chunk, kv.context);
+  const int max_rows = std::max(kv.chunk, options.sequences);
+  const int logit_rows =
+      options.logit_rows > 0 ? options.logit_rows : std::min(max_rows, std::max(16, options.sequences));
+  // The cache before the weights: what does not fit should fail before minutes of loading.
+  cache_ = std::make_unique<KvCache>(checkpoint_.spec, *backend_, kv);
+  weights_ = load_weights(model, *checkpoint_.weights, *backend_, options.progress);
+  forward_ =
+      std::make_unique<ForwardPass>(checkpoint_.spec, weights_, *cache_, *backend_, max_rows, logit_rows);
+  for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_}) ids->reserve(static_cast<size_t>(max_rows));
+  logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
+}
+
+void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
+  for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_}) ids->clear();
+  size_t rows = 0;
+  for (const SequenceTokens& part : parts) {
+    rows += part.tokens.size();
+    for (const int32_t token : part.tokens)
+      if (token < 0 || token >= spec().vocab_size)
+        throw bad_input(fmt::format("token id {}: expected 0 to {}", token, spec().vocab_size - 1));
+  }
+  if (rows > static_cast<size_t>(max_rows()))
+    throw Error(ErrorCode::kUsage, fmt::format("a step of {} tokens: at most {} fit", rows, max_rows()));
+  for (const SequenceTokens& part : parts) {
+    const int start = cache_->length(part.sequence);
+    const auto count = static_cast<int>(part.tokens.size());
+    if (!cache_->extend(part.sequence, count))
+      throw Error(ErrorCode::kFailed, fmt::format("the context is full: {} tokens stored, {} more do not fit in {}",
+                                                  start, count, context()));
+    for (int i = 0; i < count; ++i) {
+      if (part.want == Want::kAll || (part.want == Want::kLast && i == count - 1))
+        outputs_.push_back(static_cast<int32_t>(tokens_.size()));
+      tokens_.push_back(part.tokens[static_cast<size_t>(i)]);
+      positions_.push_back(start + i);
+      sequences_.push_back(part.sequence);
+    }
+  }
+  forward_->run({tokens_, positions_, sequences_, outputs_}, whole);
+}
+
+std::span<const float> Engine::logits(int output) { return logits(output, 1); }
+
+std::span<const float> Engine::logits(int first, int count) {
+  const float* values = forward_->logits(first, count);
+  const auto size = static_cast<size_t>(count) * static_cast<size_t>(spec().vocab_size);
+  backend_->download(logits_.data(), values, size * sizeof(float));
+  return {logits_.data(), size};
+}
+
+}  // namespace facet

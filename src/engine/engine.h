@@ -1,0 +1,83 @@
+// A model ready to run: weights in a backend, a cache for many sequences, and the forward pass.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "formats/checkpoint.h"
+#include "model/forward.h"
+#include "model/kv_cache.h"
+#include "model/weights.h"
+
+namespace facet {
+
+struct EngineOptions {
+  std::string backend = "auto";   ///< auto, reference, cpu, cuda
+  std::string isa;                ///< cpu: instruction set; empty: the best this machine has
+  int threads = 0;                ///< cpu: 0: one a core that this process may use
+  int context = 0;                ///< tokens a sequence; 0: the model's, at most 4,096
+  int sequences = 1;              ///< slots
+  int chunk = 512;                ///< most rows of one step
+  int logit_rows = 0;             ///< most rows of one logits() call; 0: as many as sequences, at least 16
+  std::optional<KvType> kv;       ///< the backend's default when empty
+  LoadProgress progress;
+};
+
+/// Which hidden states a step should produce for a sequence.
+enum class Want : uint8_t { kNothing, kLast, kAll };
+
+/// One sequence's part of a step: its next tokens.
+struct SequenceTokens {
+  int sequence = 0;
+  std::span<const int32_t> tokens;
+  Want want = Want::kLast;
+};
+
+class Engine {
+ public:
+  /// Loads `checkpoint`'s weights. Throws Error{kBadInput} for a broken checkpoint, Error{kDevice} when the
+  /// backend is not there or memory is short, Error{kUsage} for an unknown backend.
+  Engine(Checkpoint checkpoint, const EngineOptions& options);
+
+  [[nodiscard]] const ModelSpec& spec() const noexcept { return checkpoint_.spec; }
+  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
+  [[nodiscard]] Backend& backend() noexcept { return *backend_; }
+  [[nodiscard]] KvCache& cache() noexcept { return *cache_; }
+  [[nodiscard]] int context() const noexcept { return cache_->options().context; }
+  [[nodiscard]] int max_rows() const noexcept { return forward_->max_rows(); }
+
+  /// Appends tokens to sequences and runs the model over them: at most max_rows() in all, each sequence at
+  /// most once. `whole` sends rows through all layers that could stop early. Throws Error{kFailed} when a
+  /// sequence's context or the page pool is full (then nothing has changed for it), Error{kBadInput} for a
+  /// token outside the vocabulary.
+  /// Outputs are numbered in order: one for kLast, all its tokens for kAll.
+  void step(std::span<const SequenceTokens> parts, bool whole = false);
+  void step(const SequenceTokens& part, bool whole = false) { step(std::span(&part, 1), whole); }
+
+  /// Logits [vocab] of output `i` of the last step, on the host; valid until the next call.
+  std::span<const float> logits(int output);
+  /// Logits [count, vocab] of outputs [first, first + count); count ≤ max_logit_rows().
+  std::span<const float> logits(int first, int count);
+  [[nodiscard]] int max_logit_rows() const noexcept { return forward_->max_logit_rows(); }
+  [[nodiscard]] int outputs() const noexcept { return static_cast<int>(outputs_.size()); }
+
+ private:
+  Checkpoint checkpoint_;
+  std::unique_ptr<Backend> backend_;
+  ModelWeights weights_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<ForwardPass> forward_;
+  // The step being built; sized once.
+  std::vector<int32_t> tokens_, positions_, sequences_, outputs_;
+  std::vector<float> logits_;
+};
+
+/// Makes a backend by name. Throws Error{kUsage} for an unknown one, Error{kDevice} for one this build or
+/// machine does not have.
+[[nodiscard]] std::unique_ptr<Backend> make_backend(const EngineOptions& options);
+
+}  // namespace facet
