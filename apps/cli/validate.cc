@@ -20,7 +20,8 @@ class ValidateCommand final : public Command {
     CLI::App* app = program.add_subcommand(
         "validate", "Run a trace's tokens and compare every activation with the reference's");
     app->add_option("MODEL", model_.model, "The model the trace was made of")->required();
-    app->add_option("TRACE", trace_, "A safetensors file of activations (Facet's or lalamo's names)")->required();
+    app->add_option("TRACE", trace_, "A safetensors file of activations (Facet's or lalamo's names)")
+        ->required();
     app->add_option("--chunk", chunk_, "Most tokens a step")->check(CLI::Range(1, 1 << 16));
     app->add_flag("--json", json_, "The result as JSON");
     model_.declare_backend(*app);
@@ -51,7 +52,8 @@ class ValidateCommand final : public Command {
                                         {"missing", result.missing},
                                         {"not_compared", result.not_compared},
                                         {"token_mismatches", result.token_mismatches},
-                                        {"fast_prefill_match", result.fast_prefill_match}};
+                                        {"fast_prefill_match", result.fast_prefill_match},
+                                        {"free_run_logits_rel_rms", result.free_logits_rel_rms}};
     fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
 
@@ -67,13 +69,17 @@ class ValidateCommand final : public Command {
       fmt::print("{}  missing: {}\n", verdict(false), printable(name));
     for (const std::string& name : result.not_compared)
       fmt::print("not compared (inside a fused kernel): {}\n", printable(name));
+    fmt::print("each layer above started from the reference's input; a free run's logits differ by {:.2e}\n",
+               result.free_logits_rel_rms);
     fmt::print("{}  token mismatches: {}\n", verdict(result.token_mismatches == 0), result.token_mismatches);
     fmt::print("{}  shortened prefill gives the full path's logits\n", verdict(result.fast_prefill_match));
     const auto worst = std::max_element(result.tensors.begin(), result.tensors.end(),
                                         [](const auto& a, const auto& b) { return a.rel_rms < b.rel_rms; });
-    fmt::print("{}: {} tensors on the {} backend{}\n", result.pass ? "passed" : "FAILED", result.tensors.size(),
-               result.backend,
-               worst == result.tensors.end() ? "" : fmt::format(", worst {:.2e} in {}", worst->rel_rms, worst->name));
+    fmt::print("{}: {} tensors on the {} backend{}\n", result.pass ? "passed" : "FAILED",
+               result.tensors.size(), result.backend,
+               worst == result.tensors.end()
+                   ? ""
+                   : fmt::format(", worst {:.2e} in {}", worst->rel_rms, worst->name));
   }
 
   ModelOptions model_;
@@ -84,6 +90,8 @@ class ValidateCommand final : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_validate_command() { return std::make_unique<ValidateCommand>(); }
+std::unique_ptr<Command> make_validate_command() {
+  return std::make_unique<ValidateCommand>();
+}
 
 }  // namespace facet::cli

@@ -66,10 +66,10 @@ struct QkvArgs {
   const Weight* q = nullptr;          // [q_heads · head_dim, hidden]; null: only K and V are wanted
   const float* q_norm = nullptr;      // [head_dim]
   float* q_out = nullptr;             // [rows, q_heads, head_dim]
-  const Weight* k = nullptr;          // [kv_heads · head_dim, hidden]; null: the layer shares another's cache
-  const Weight* v = nullptr;          // null with k set: V is the K projection
-  const float* k_norm = nullptr;      // [head_dim]
-  bool v_norm = true;                 ///< weightless norm on V
+  const Weight* k = nullptr;      // [kv_heads · head_dim, hidden]; null: the layer shares another's cache
+  const Weight* v = nullptr;      // null with k set: V is the K projection
+  const float* k_norm = nullptr;  // [head_dim]
+  bool v_norm = true;             ///< weightless norm on V
   KvView kv;
 };
 
@@ -83,14 +83,14 @@ struct MoeArgs {
   int top_k = 0;
   int ffn_dim = 0;
   float eps = 0;
-  const Weight* router = nullptr;           // [experts, hidden]
-  const float* router_scale = nullptr;      // [hidden], hidden^-½ folded in
-  const float* per_expert_scale = nullptr;  // [experts]
-  const float* pre_norm = nullptr;          // [hidden], experts' input
-  const float* post_norm_dense = nullptr;   // [hidden]
-  const float* post_norm_experts = nullptr; // [hidden]
-  const Weight* gate_up = nullptr;          // [experts · 2 ffn_dim, hidden], gate rows first
-  const Weight* down = nullptr;             // [experts · hidden, ffn_dim]
+  const Weight* router = nullptr;            // [experts, hidden]
+  const float* router_scale = nullptr;       // [hidden], hidden^-½ folded in
+  const float* per_expert_scale = nullptr;   // [experts]
+  const float* pre_norm = nullptr;           // [hidden], experts' input
+  const float* post_norm_dense = nullptr;    // [hidden]
+  const float* post_norm_experts = nullptr;  // [hidden]
+  const Weight* gate_up = nullptr;           // [experts · 2 ffn_dim, hidden], gate rows first
+  const Weight* down = nullptr;              // [experts · hidden, ffn_dim]
 };
 
 struct PerLayerArgs {
@@ -106,13 +106,14 @@ struct PerLayerArgs {
 
 /// Sizes fixed at load, so that nothing is allocated per token.
 struct Limits {
-  int rows = 0;         ///< most rows a step
-  int logit_rows = 0;   ///< most rows of one logits() call
+  int rows = 0;        ///< most rows a step
+  int logit_rows = 0;  ///< most rows of one logits() call
   int hidden = 0;
-  int q_width = 0;      ///< the widest layer's q_heads · head_dim
+  int q_width = 0;  ///< the widest layer's q_heads · head_dim
   int kv_width = 0;
+  int q_heads = 0;  ///< the most of any layer
   int ffn_dim = 0;
-  int ple_width = 0;    ///< layers · ple_dim
+  int ple_width = 0;  ///< layers · ple_dim
   int vocab = 0;
   int experts = 0;
   int sequences = 0;
@@ -124,7 +125,10 @@ class ActivationTap {
  public:
   virtual ~ActivationTap() = default;
   /// `values` [rows, width] on the host.
-  virtual void record(const std::string& name, std::span<const float> values, int64_t rows, int64_t width) = 0;
+  virtual void record(const std::string& name, std::span<const float> values, int64_t rows,
+                      int64_t width) = 0;
+  /// What the rows just recorded under `name` are to be replaced by before the model goes on, or nothing.
+  [[nodiscard]] virtual std::span<const float> anchor(const std::string& /*name*/) { return {}; }
 };
 
 class Backend {
@@ -222,16 +226,18 @@ class Backend {
   [[nodiscard]] bool tapped() const noexcept { return tap_ != nullptr; }
   /// Shows `values` [rows, width] (backend memory) to the tap, if there is one.
   void tap(std::string_view name, const float* values, int64_t rows, int64_t width);
+  /// The same for what a later layer reads; the tap may put other values in its place.
+  void tap_and_anchor(std::string_view name, float* values, int64_t rows, int64_t width);
 
  protected:
   /// Scratch of the composed defaults.
   struct Scratch {
     Buffer memory;
-    float *h = nullptr, *y = nullptr, *z = nullptr;   // [rows, hidden]
-    float *k = nullptr, *v = nullptr;                 // [rows, kv_width]
-    float *up = nullptr;                              // [rows, ffn_dim]
-    float *ple = nullptr;                             // [rows, ple_width]
-    float *router = nullptr;                          // [rows, experts]
+    float *h = nullptr, *y = nullptr, *z = nullptr;  // [rows, hidden]
+    float *k = nullptr, *v = nullptr;                // [rows, kv_width]
+    float* up = nullptr;                             // [rows, ffn_dim]
+    float* ple = nullptr;                            // [rows, ple_width]
+    float* router = nullptr;                         // [rows, experts]
   };
   Scratch scratch_;
   Limits limits_;

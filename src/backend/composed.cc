@@ -13,8 +13,9 @@ void Backend::reserve(const Limits& limits) {
     int64_t width;
   };
   const std::array parts = {
-      Part{&scratch_.h, limits.hidden},   Part{&scratch_.y, limits.hidden},    Part{&scratch_.z, limits.hidden},
-      Part{&scratch_.k, limits.kv_width}, Part{&scratch_.v, limits.kv_width},  Part{&scratch_.up, limits.ffn_dim},
+      Part{&scratch_.h, limits.hidden},      Part{&scratch_.y, limits.hidden},
+      Part{&scratch_.z, limits.hidden},      Part{&scratch_.k, limits.kv_width},
+      Part{&scratch_.v, limits.kv_width},    Part{&scratch_.up, limits.ffn_dim},
       Part{&scratch_.ple, limits.ple_width}, Part{&scratch_.router, limits.experts},
   };
   const auto floats_of = [&](const Part& part) { return (part.width * limits.rows + 15) / 16 * 16; };
@@ -33,6 +34,13 @@ void Backend::tap(std::string_view name, const float* values, int64_t rows, int6
   std::vector<float> host(static_cast<size_t>(rows * width));
   download(host.data(), values, host.size() * sizeof(float));
   tap_->record(scope_ + std::string(name), host, rows, width);
+}
+
+void Backend::tap_and_anchor(std::string_view name, float* values, int64_t rows, int64_t width) {
+  if (tap_ == nullptr) return;
+  tap(name, values, rows, width);
+  const std::span<const float> anchor = tap_->anchor(scope_ + std::string(name));
+  if (!anchor.empty()) upload(values, anchor.data(), anchor.size_bytes());
 }
 
 void Backend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
@@ -143,7 +151,7 @@ void Backend::per_layer_inputs(const float* x0, const Rows& rows, int layers, co
   tap("model.per_layer_projection_norm", scratch_.ple, n, width);
   gather(*args.table, rows.tokens, n, width, args.embed_scale, out);
   add_scale(out, scratch_.ple, args.combination_scale, n * width);
-  tap("per_layer_inputs", out, n, width);
+  tap_and_anchor("per_layer_inputs", out, n, width);
 }
 
 void Backend::logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept {

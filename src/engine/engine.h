@@ -16,14 +16,14 @@
 namespace facet {
 
 struct EngineOptions {
-  std::string backend = "auto";   ///< auto, reference, cpu, cuda
-  std::string isa;                ///< cpu: instruction set; empty: the best this machine has
-  int threads = 0;                ///< cpu: 0: one a core that this process may use
-  int context = 0;                ///< tokens a sequence; 0: the model's, at most 4,096
-  int sequences = 1;              ///< slots
-  int chunk = 512;                ///< most rows of one step
-  int logit_rows = 0;             ///< most rows of one logits() call; 0: as many as sequences, at least 16
-  std::optional<KvType> kv;       ///< the backend's default when empty
+  std::string backend = "auto";  ///< auto, reference, cpu, cuda
+  std::string isa;               ///< cpu: instruction set; empty: the best this machine has
+  int threads = 0;               ///< cpu: 0: one a core that this process may use
+  int context = 0;               ///< tokens a sequence; 0: the model's, at most 4,096
+  int sequences = 1;             ///< slots
+  int chunk = 512;               ///< most rows of one step
+  int logit_rows = 0;            ///< most rows of one logits() call; 0: as many as sequences, at least 16
+  std::optional<KvType> kv;      ///< the backend's default when empty
   LoadProgress progress;
 };
 
@@ -42,6 +42,8 @@ class Engine {
   /// Loads `checkpoint`'s weights. Throws Error{kBadInput} for a broken checkpoint, Error{kDevice} when the
   /// backend is not there or memory is short, Error{kUsage} for an unknown backend.
   Engine(Checkpoint checkpoint, const EngineOptions& options);
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
   [[nodiscard]] const ModelSpec& spec() const noexcept { return checkpoint_.spec; }
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }

@@ -84,9 +84,12 @@ std::optional<LalamoName> from_lalamo(std::string_view name) {
   if (name == "mlp_inputs")
     return LalamoName{prefix + ".mlp_inputs", {input, prefix + ".post_attention_layernorm"}};
   constexpr std::pair<std::string_view, std::string_view> kModules[] = {
-      {"pre_mixer_norm", ".input_layernorm"},          {"mixer", ".self_attn"},
-      {"post_mixer_norm", ".post_attention_layernorm"}, {"pre_mlp_norm", ".pre_feedforward_layernorm"},
-      {"mlp", ".mlp"},                                 {"post_mlp_norm", ".post_feedforward_layernorm"},
+      {"pre_mixer_norm", ".input_layernorm"},
+      {"mixer", ".self_attn"},
+      {"post_mixer_norm", ".post_attention_layernorm"},
+      {"pre_mlp_norm", ".pre_feedforward_layernorm"},
+      {"mlp", ".mlp"},
+      {"post_mlp_norm", ".post_feedforward_layernorm"},
   };
   for (const auto& [lalamo, module] : kModules)
     if (name == lalamo) return LalamoName{prefix + std::string(module), {}};
@@ -102,15 +105,17 @@ void add(Trace& trace, const SafetensorsFile& file, const StoredTensor& tensor, 
 
 }  // namespace
 
-Trace read_trace(const std::filesystem::path& path) { return read_trace(SafetensorsFile(path)); }
+Trace read_trace(const std::filesystem::path& path) {
+  return read_trace(SafetensorsFile(path));
+}
 
 Trace read_trace(const SafetensorsFile& file) {
   const StoredTensor* ids = file.find("input_ids");
   const bool lalamo = ids == nullptr;
   if (lalamo) ids = file.find("activation_trace.token_ids");
   if (ids == nullptr)
-    throw bad_input(fmt::format("{}: expected a trace with input_ids (or lalamo's activation_trace.token_ids)",
-                                file.label()));
+    throw bad_input(fmt::format(
+        "{}: expected a trace with input_ids (or lalamo's activation_trace.token_ids)", file.label()));
   Trace trace;
   trace.input_ids = read_ids(file, *ids);
   for (const StoredTensor& tensor : file.tensors()) {
@@ -132,6 +137,18 @@ void TraceRecorder::record(const std::string& name, std::span<const float> value
   Activation& a = activations_[name];
   a.width = width;
   a.values.insert(a.values.end(), values.begin(), values.end());
+  last_size_ = values.size();
+}
+
+std::span<const float> TraceRecorder::anchor(const std::string& name) {
+  if (reference_ == nullptr) return {};
+  const auto found = reference_->activations.find(name);
+  if (found == reference_->activations.end()) return {};
+  // The rows recorded last, if the reference has them at all: another model's trace may be smaller.
+  const size_t end = activations_[name].values.size();
+  const Activation& ref = found->second;
+  if (ref.width != activations_[name].width || end > ref.values.size()) return {};
+  return {ref.values.data() + end - last_size_, last_size_};
 }
 
 }  // namespace facet

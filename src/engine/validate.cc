@@ -64,7 +64,8 @@ int count_token_mismatches(const Activation& out, const Activation& ref) {
   const auto vocab = static_cast<size_t>(ref.width);
   double worst = 0;
   for (size_t i = 0; i < ref.values.size(); ++i)
-    worst = std::max(worst, std::fabs(static_cast<double>(out.values[i]) - static_cast<double>(ref.values[i])));
+    worst =
+        std::max(worst, std::fabs(static_cast<double>(out.values[i]) - static_cast<double>(ref.values[i])));
   int mismatches = 0;
   for (size_t row = 0; row + vocab <= ref.values.size(); row += vocab) {
     const float* r = ref.values.data() + row;
@@ -80,10 +81,20 @@ int count_token_mismatches(const Activation& out, const Activation& ref) {
   return mismatches;
 }
 
+/// Keeps the logits alone.
+struct LogitsRecorder final : ActivationTap {
+  std::vector<float> values;
+  void record(const std::string& name, std::span<const float> logits, int64_t /*rows*/,
+              int64_t /*width*/) override {
+    if (name == "logits") values.insert(values.end(), logits.begin(), logits.end());
+  }
+};
+
 /// All tokens through all layers, in chunks, with everything recorded; logits too.
-void record_full_path(Engine& engine, const std::vector<int32_t>& ids, int sequence, TraceRecorder& recorder) {
+void record_full_path(Engine& engine, const std::vector<int32_t>& ids, ActivationTap& recorder) {
+  const int sequence = engine.cache().open();
   engine.backend().set_tap(&recorder);
-  const auto chunk = static_cast<size_t>(engine.max_rows());
+  const auto chunk = static_cast<size_t>(engine.cache().options().chunk);
   for (size_t begin = 0; begin < ids.size(); begin += chunk) {
     const std::span<const int32_t> tokens(ids.data() + begin, std::min(chunk, ids.size() - begin));
     engine.step({sequence, tokens, Want::kAll}, /*whole=*/true);
@@ -91,16 +102,19 @@ void record_full_path(Engine& engine, const std::vector<int32_t>& ids, int seque
       (void)engine.logits(i, std::min(engine.max_logit_rows(), engine.outputs() - i));
   }
   engine.backend().set_tap(nullptr);
+  engine.cache().close(sequence);
 }
 
 /// The same tokens as a prompt: only the last one's logits are asked for.
-std::vector<float> fast_prefill_logits(Engine& engine, const std::vector<int32_t>& ids, int sequence) {
-  const auto chunk = static_cast<size_t>(engine.max_rows());
+std::vector<float> fast_prefill_logits(Engine& engine, const std::vector<int32_t>& ids) {
+  const int sequence = engine.cache().open();
+  const auto chunk = static_cast<size_t>(engine.cache().options().chunk);
   for (size_t begin = 0; begin < ids.size(); begin += chunk) {
     const size_t count = std::min(chunk, ids.size() - begin);
     const bool last = begin + count == ids.size();
     engine.step({sequence, {ids.data() + begin, count}, last ? Want::kLast : Want::kNothing});
   }
+  engine.cache().close(sequence);
   const auto logits = engine.logits(0);
   return {logits.begin(), logits.end()};
 }
@@ -131,8 +145,10 @@ void check_tokens(const Engine& engine, const Trace& trace) {
   const int vocab = engine.spec().vocab_size;
   for (const int32_t id : trace.input_ids)
     if (id >= vocab)
-      throw bad_input(fmt::format("trace: token id {}: the model's vocabulary has {}: is the trace of another "
-                                  "model?", id, vocab));
+      throw bad_input(
+          fmt::format("trace: token id {}: the model's vocabulary has {}: is the trace of another "
+                      "model?",
+                      id, vocab));
 }
 
 }  // namespace
@@ -148,10 +164,8 @@ ValidationResult validate_trace(Engine& engine, const Trace& trace) {
     return spec.owns_kv(layer_of(name, layers)) ? tolerance.owning : tolerance.shared;
   };
 
-  TraceRecorder recorder;
-  const int sequence = engine.cache().open();
-  record_full_path(engine, trace.input_ids, sequence, recorder);
-  engine.cache().close(sequence);
+  TraceRecorder recorder(&trace);
+  record_full_path(engine, trace.input_ids, recorder);
 
   for (const auto& [name, ref] : trace.activations) {
     const auto out = counterpart(recorder, name, ref);
@@ -161,8 +175,8 @@ ValidationResult validate_trace(Engine& engine, const Trace& trace) {
       continue;
     }
     if (out->values.size() != ref.values.size())
-      throw bad_input(fmt::format("trace: {}: expected width {}, got {}: is the trace of another model?", name,
-                                  out->width, ref.width));
+      throw bad_input(fmt::format("trace: {}: expected width {}, got {}: is the trace of another model?",
+                                  name, out->width, ref.width));
     result.tensors.push_back(compare(name, out->values, ref.values, tolerance_of(name)));
   }
   // A reference without these proves nothing.
@@ -173,18 +187,20 @@ ValidationResult validate_trace(Engine& engine, const Trace& trace) {
       result.missing.push_back(name);
   }
 
-  const Activation& full = recorder.activations().at("logits");
-  if (const auto ref = trace.activations.find("logits"); ref != trace.activations.end())
+  LogitsRecorder free_run;
+  record_full_path(engine, trace.input_ids, free_run);
+  const Activation full{spec.vocab_size, std::move(free_run.values), {}};
+  if (const auto ref = trace.activations.find("logits"); ref != trace.activations.end()) {
     result.token_mismatches = count_token_mismatches(full, ref->second);
-
-  const int again = engine.cache().open();
-  const auto fast = fast_prefill_logits(engine, trace.input_ids, again);
-  engine.cache().close(again);
+    result.free_logits_rel_rms = compare("logits", full.values, ref->second.values, 0).rel_rms;
+  }
+  const auto fast = fast_prefill_logits(engine, trace.input_ids);
   const std::vector<float> last(full.values.end() - full.width, full.values.end());
   result.fast_prefill_match = compare("fast prefill", fast, last, tolerance_of("logits")).pass;
 
-  result.pass = result.missing.empty() && result.token_mismatches == 0 && result.fast_prefill_match &&
-                std::all_of(result.tensors.begin(), result.tensors.end(), [](const auto& t) { return t.pass; });
+  result.pass =
+      result.missing.empty() && result.token_mismatches == 0 && result.fast_prefill_match &&
+      std::all_of(result.tensors.begin(), result.tensors.end(), [](const auto& t) { return t.pass; });
   return result;
 }
 

@@ -35,14 +35,14 @@ void ForwardPass::run(const Step& step, bool whole) {
   }
   backend_.rms_norm(x_, outputs, spec_.hidden_size, weights_.final_norm.data(), eps_, hidden_);
   backend_.set_tap_scope("");
-  backend_.tap("model.norm", hidden_, outputs, spec_.hidden_size);
+  backend_.tap_and_anchor("model.norm", hidden_, outputs, spec_.hidden_size);
 }
 
 void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
   backend_.set_tap_scope("");
   backend_.gather(*weights_.embedding, rows.tokens, rows.count, spec_.hidden_size,
                   static_cast<float>(spec_.embed_scale), x0);
-  backend_.tap("model.embed_tokens", x0, rows.count, spec_.hidden_size);
+  backend_.tap_and_anchor("model.embed_tokens", x0, rows.count, spec_.hidden_size);
   if (spec_.ple_dim == 0) return;
   ple_layers_ = layers;
   Backend::PerLayerInputs args;
@@ -105,7 +105,7 @@ void ForwardPass::run_layer(int l, const Rows& rows) {
   }
   if (backend_.tapped()) {
     backend_.set_tap_scope("");
-    backend_.tap(fmt::format("model.layers.{}", l), x_, n, hidden);
+    backend_.tap_and_anchor(fmt::format("model.layers.{}", l), x_, n, hidden);
   }
 }
 
@@ -190,14 +190,10 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvC
     int64_t floats;
   };
   const std::array parts = {
-      Part{&residual_, rows * spec.hidden_size},
-      Part{&kept_, rows * spec.hidden_size},
-      Part{&q_, rows * spec.max_q_width()},
-      Part{&attended_, rows * spec.max_q_width()},
-      Part{&ffn_, rows * spec.max_ffn_dim()},
-      Part{&ple_, rows * ple_width},
-      Part{&hidden_, rows * spec.hidden_size},
-      Part{&logits_, int64_t{max_logit_rows} * spec.vocab_size},
+      Part{&residual_, rows * spec.hidden_size}, Part{&kept_, rows * spec.hidden_size},
+      Part{&q_, rows * spec.max_q_width()},      Part{&attended_, rows * spec.max_q_width()},
+      Part{&ffn_, rows * spec.max_ffn_dim()},    Part{&ple_, rows * ple_width},
+      Part{&hidden_, rows * spec.hidden_size},   Part{&logits_, int64_t{max_logit_rows} * spec.vocab_size},
   };
   const auto aligned = [](int64_t n) { return (n + 15) / 16 * 16; };  // 64 bytes
   int64_t total = 4 * rows;
@@ -224,8 +220,12 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvC
   limits.ffn_dim = spec.max_ffn_dim();
   limits.ple_width = static_cast<int>(ple_width);
   limits.vocab = spec.vocab_size;
-  for (const LayerSpec& layer : spec.layers)
-    if (layer.moe) limits.experts = std::max(limits.experts, layer.moe->experts);
+  for (const LayerSpec& layer : spec.layers) {
+    limits.q_heads = std::max(limits.q_heads, layer.q_heads);
+    if (!layer.moe) continue;
+    limits.experts = std::max(limits.experts, layer.moe->experts);
+    limits.ffn_dim = std::max(limits.ffn_dim, layer.moe->ffn_dim);
+  }
   limits.sequences = cache.options().sequences;
   limits.context = cache.options().context;
   backend.reserve(limits);

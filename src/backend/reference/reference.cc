@@ -22,14 +22,17 @@ class StoredWeight final : public Weight {
   const MatrixView stored;
 };
 
-const MatrixView& view(const Weight& w) noexcept { return static_cast<const StoredWeight&>(w).stored; }
+const MatrixView& view(const Weight& w) noexcept {
+  return static_cast<const StoredWeight&>(w).stored;
+}
 
 /// Several independent sums: closer to the true value than one, and the compiler may vectorise them.
 float dot(const float* a, const float* b, int64_t n) noexcept {
   std::array<float, 16> sums = {};
   int64_t i = 0;
   for (; i + 16 <= n; i += 16)
-    for (size_t j = 0; j < 16; ++j) sums[j] += a[i + static_cast<int64_t>(j)] * b[i + static_cast<int64_t>(j)];
+    for (size_t j = 0; j < 16; ++j)
+      sums[j] += a[i + static_cast<int64_t>(j)] * b[i + static_cast<int64_t>(j)];
   float tail = 0;
   for (; i < n; ++i) tail += a[i] * b[i];
   for (size_t half = 8; half > 0; half /= 2)
@@ -47,16 +50,23 @@ float gelu_tanh(float x) noexcept {
 
 Buffer ReferenceBackend::allocate(size_t bytes) {
   constexpr std::align_val_t kAlignment{64};
-  auto* memory = static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow));
+  auto* memory =
+      static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow));
   if (memory == nullptr)
     throw Error(ErrorCode::kDevice, "not enough memory: " + std::to_string(bytes >> 20) + " MiB wanted");
   std::memset(memory, 0, bytes);
-  return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t{64}); }};
+  return {memory, [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); }};
 }
 
-void ReferenceBackend::upload(void* to, const void* host, size_t bytes) { std::memcpy(to, host, bytes); }
-void ReferenceBackend::download(void* host, const void* from, size_t bytes) { std::memcpy(host, from, bytes); }
-void ReferenceBackend::copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void ReferenceBackend::upload(void* to, const void* host, size_t bytes) {
+  std::memcpy(to, host, bytes);
+}
+void ReferenceBackend::download(void* host, const void* from, size_t bytes) {
+  std::memcpy(host, from, bytes);
+}
+void ReferenceBackend::copy(void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
 
 std::unique_ptr<Weight> ReferenceBackend::load(const MatrixView& stored, WeightUse /*use*/) {
   row_.resize(std::max(row_.size(), static_cast<size_t>(stored.cols)));
@@ -65,7 +75,7 @@ std::unique_ptr<Weight> ReferenceBackend::load(const MatrixView& stored, WeightU
 
 void ReferenceBackend::reserve(const Limits& limits) {
   Backend::reserve(limits);
-  scores_.resize(static_cast<size_t>(limits.context) + 1);
+  scores_.resize(static_cast<size_t>(limits.context) * static_cast<size_t>(limits.q_heads));
   head_.resize(static_cast<size_t>(std::max(limits.q_width, limits.kv_width)));
   ffn_.resize(2 * static_cast<size_t>(limits.ffn_dim));
 }
@@ -80,8 +90,7 @@ void ReferenceBackend::gather(const Weight& table, const int32_t* ids, int rows,
 
 void ReferenceBackend::gather_rows(const float* x, const int32_t* indices, int rows, int64_t width,
                                    float* out) noexcept {
-  for (int64_t r = 0; r < rows; ++r)
-    std::copy_n(x + indices[r] * width, width, out + r * width);
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(x + indices[r] * width, width, out + r * width);
 }
 
 void ReferenceBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
@@ -134,25 +143,30 @@ void ReferenceBackend::kv_store(const float* k, const float* v, const Rows& rows
 void ReferenceBackend::attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
                               float* out) noexcept {
   const int64_t d = shape.head_dim;
-  const int group = shape.q_heads / shape.kv_heads;
+  const int group = shape.q_heads / shape.kv_heads;  // query heads that share a key
   for (int64_t r = 0; r < rows.count; ++r) {
     const int32_t last = rows.positions[r];
     const int32_t first = shape.window > 0 ? std::max(0, last - shape.window + 1) : 0;
-    const auto count = static_cast<size_t>(last - first + 1);
-    for (int h = 0; h < shape.q_heads; ++h) {
-      const float* query = q + (r * shape.q_heads + h) * d;
-      float* result = out + (r * shape.q_heads + h) * d;
-      for (size_t j = 0; j < count; ++j) {
-        const int64_t slot = kv.slot(rows.sequences[r], first + static_cast<int32_t>(j), h / group);
-        decode_kv(kv.type, kv.k, kv.k_scale, slot, kv.head_dim, head_.data());
-        scores_[j] = shape.scale * dot(query, head_.data(), d);
+    const int64_t count = last - first + 1;
+    const auto slot = [&](int64_t j, int head) {
+      return kv.slot(rows.sequences[r], first + static_cast<int32_t>(j), head);
+    };
+    for (int h = 0; h < shape.kv_heads; ++h) {
+      const float* queries = q + (r * shape.q_heads + int64_t{h} * group) * d;
+      float* results = out + (r * shape.q_heads + int64_t{h} * group) * d;
+      for (int64_t j = 0; j < count; ++j) {
+        decode_kv(kv.type, kv.k, kv.k_scale, slot(j, h), kv.head_dim, head_.data());
+        for (int64_t g = 0; g < group; ++g)
+          scores_[static_cast<size_t>(g * count + j)] = shape.scale * dot(queries + g * d, head_.data(), d);
       }
-      softmax(scores_.data(), 1, static_cast<int64_t>(count));
-      std::fill_n(result, d, 0.0F);
-      for (size_t j = 0; j < count; ++j) {
-        const int64_t slot = kv.slot(rows.sequences[r], first + static_cast<int32_t>(j), h / group);
-        decode_kv(kv.type, kv.v, kv.v_scale, slot, kv.head_dim, head_.data());
-        for (int64_t i = 0; i < d; ++i) result[i] += scores_[j] * head_[static_cast<size_t>(i)];
+      softmax(scores_.data(), group, count);
+      std::fill_n(results, group * d, 0.0F);
+      for (int64_t j = 0; j < count; ++j) {
+        decode_kv(kv.type, kv.v, kv.v_scale, slot(j, h), kv.head_dim, head_.data());
+        for (int64_t g = 0; g < group; ++g) {
+          const float weight = scores_[static_cast<size_t>(g * count + j)];
+          for (int64_t i = 0; i < d; ++i) results[g * d + i] += weight * head_[static_cast<size_t>(i)];
+        }
       }
     }
   }

@@ -43,7 +43,7 @@ class ReferenceBackend final : public Backend {
 
  private:
   std::vector<float> row_;     // one dequantised row of a weight
-  std::vector<float> scores_;  // [context] attention weights of one query head
+  std::vector<float> scores_;  // [q_heads, context] attention weights of the heads that share a key
   std::vector<float> head_;    // one key or value [head_dim]
   std::vector<float> ffn_;     // [ffn_dim] of one expert
 };
