@@ -93,7 +93,7 @@ fs::path hub_snapshot(const fs::path& cache, std::string_view name) {
                     "`hf download {}`)",
                     name, cache.string(), name));
   if (const auto revision = main_revision(repository)) {
-    const fs::path snapshot = snapshots / *revision;
+    fs::path snapshot = snapshots / *revision;
     if (fs::is_directory(snapshot, error)) return snapshot;
     throw bad_input(
         fmt::format("{}: expected the snapshot that refs/main names, got none", snapshot.string()));
@@ -106,7 +106,7 @@ fs::path checkpoint_file(const fs::path& directory, std::string_view name, std::
   if (!is_plain_name(name))
     throw bad_input(fmt::format("{}: expected a file name without a path, got {}", where, quote(name)));
   std::error_code error;
-  const fs::path path = directory / name;
+  fs::path path = directory / name;
   const fs::path real = fs::canonical(path, error);
   if (error) throw bad_input(fmt::format("{}: {}: cannot open: {}", where, quote(name), error.message()));
   const fs::path root = fs::canonical(directory, error);
