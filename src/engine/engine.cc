@@ -26,6 +26,9 @@ Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
   kv.sequences = options.sequences;
   kv.context = options.context > 0 ? options.context : std::min(model.context_length, 4096);
   kv.chunk = std::min(options.chunk, kv.context);
+  constexpr int64_t kMaxBlocks = 1 << 20;  // 64 Mi tokens
+  const int64_t block_bytes = std::max<int64_t>(1, KvCache::block_bytes(model, kv.type));
+  kv.shared_pages = static_cast<int>(std::min(options.prefix_bytes / block_bytes, kMaxBlocks));
   const int max_rows = std::max(kv.chunk, options.sequences);
   const int logit_rows =
       options.logit_rows > 0 ? options.logit_rows : std::min(max_rows, std::max(16, options.sequences));

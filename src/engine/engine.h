@@ -24,6 +24,7 @@ struct EngineOptions {
   int chunk = 512;               ///< most rows of one step
   int logit_rows = 0;            ///< most rows of one logits() call; 0: as many as sequences, at least 16
   std::optional<KvType> kv;      ///< the backend's default when empty
+  int64_t prefix_bytes = 0;      ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
   LoadProgress progress;
 };
 
