@@ -1,0 +1,43 @@
+# For developers. Users need ./demo.sh and ./test.sh alone.
+JOBS ?= $(shell nproc)
+CUDA_DEVICES ?= 0
+
+.PHONY: build test bench lint format asan tsan fuzz cuda test-cuda install clean
+
+build:            ## the binary, at build/release/bin/facet
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release -j $(JOBS) --target facet
+
+test:             ## the test suite on the release build
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release -j $(JOBS)
+	@ctest --preset release -j $(JOBS)
+
+asan tsan:        ## the test suite under sanitizers
+	@cmake --preset $@ >/dev/null
+	@cmake --build --preset $@ -j $(JOBS)
+	@ctest --preset $@ -j $(JOBS)
+
+bench:            ## Google Benchmark kernels; `facet bench` measures whole models
+	@cmake --preset bench >/dev/null
+	@cmake --build --preset bench -j $(JOBS)
+	@for b in build/bench/bin/*_bench; do $$b; done
+
+fuzz:             ## ten minutes a target: make fuzz SECONDS=600
+	@tools/fuzz.sh $(or $(SECONDS),60)
+
+cuda:             ## with the CUDA backend; needs nvcc
+	@cmake --preset cuda >/dev/null
+	@cmake --build --preset cuda -j $(JOBS)
+
+lint:             ## formatting, static analysis
+	@tools/lint.sh
+
+format:
+	@git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format-14 -i
+
+install: build
+	@cmake --install build/release
+
+clean:
+	@rm -rf build
