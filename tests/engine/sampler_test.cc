@@ -1,0 +1,175 @@
+#include "engine/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "base/error.h"
+
+namespace facet {
+namespace {
+
+std::vector<float> log_probabilities(std::vector<float> p) {
+  for (float& x : p) x = std::log(x);
+  return p;
+}
+
+/// How often each token comes up in `draws` draws from the same logits, seeds 0, 1, 2, ….
+std::map<int32_t, int> histogram(SamplingParams params, const std::vector<float>& logits, int draws) {
+  std::map<int32_t, int> counts;
+  for (int i = 0; i < draws; ++i) {
+    params.seed = static_cast<uint64_t>(i);
+    ++counts[Sampler(params, static_cast<int>(logits.size())).sample(logits)];
+  }
+  return counts;
+}
+
+TEST(Sampler, GreedyTakesTheLikeliestAndOfEqualsTheFirst) {
+  SamplingParams params;
+  params.temperature = 0;
+  Sampler sampler(params, 4);
+  EXPECT_EQ(sampler.sample(std::vector<float>{0, 3, 3, 1}), 1);
+}
+
+TEST(Sampler, DrawsByProbability) {
+  const auto counts = histogram({}, log_probabilities({0.5F, 0.3F, 0.2F}), 20000);
+  // Standard deviations of the counts are below 71: five of them.
+  EXPECT_NEAR(counts.at(0), 10000, 355);
+  EXPECT_NEAR(counts.at(1), 6000, 355);
+  EXPECT_NEAR(counts.at(2), 4000, 355);
+}
+
+TEST(Sampler, TemperatureSharpens) {
+  SamplingParams params;
+  params.temperature = 0.5F;  // squares the odds
+  const auto counts = histogram(params, log_probabilities({0.6F, 0.4F}), 20000);
+  EXPECT_NEAR(counts.at(0), 20000 * 0.36 / (0.36 + 0.16), 355);
+}
+
+TEST(Sampler, TopKTopPAndMinPCutTheTail) {
+  const auto logits = log_probabilities({0.1F, 0.4F, 0.3F, 0.2F});
+  SamplingParams params;
+  params.top_k = 2;
+  auto counts = histogram(params, logits, 2000);
+  EXPECT_EQ(counts.size(), 2U);
+  EXPECT_TRUE(counts.contains(1) && counts.contains(2));
+
+  params = {};
+  params.top_p = 0.69F;  // 0.4 is not enough, 0.4 + 0.3 is
+  counts = histogram(params, logits, 2000);
+  EXPECT_EQ(counts.size(), 2U);
+
+  params = {};
+  params.top_p = 0;  // always at least one
+  counts = histogram(params, logits, 100);
+  EXPECT_EQ(counts.size(), 1U);
+
+  params = {};
+  params.min_p = 0.6F;  // of 0.4: 0.24
+  counts = histogram(params, logits, 2000);
+  EXPECT_EQ(counts.size(), 2U);
+}
+
+TEST(Sampler, TopKAboveTheVocabularyKeepsAll) {
+  SamplingParams params;
+  params.top_k = 1000;
+  EXPECT_EQ(histogram(params, log_probabilities({0.5F, 0.5F}), 200).size(), 2U);
+}
+
+TEST(Sampler, TheSameSeedGivesTheSameTokens) {
+  const std::vector<float> logits(1000, 0.0F);
+  SamplingParams params;
+  params.seed = 7;
+  Sampler a(params, 1000);
+  Sampler b(params, 1000);
+  params.seed = 8;
+  Sampler c(params, 1000);
+  int different = 0;
+  int repeated = 0;
+  int32_t previous = -1;
+  for (int i = 0; i < 50; ++i) {
+    const int32_t token = a.sample(logits);
+    EXPECT_EQ(token, b.sample(logits));
+    different += token != c.sample(logits) ? 1 : 0;
+    repeated += token == previous ? 1 : 0;
+    previous = token;
+  }
+  EXPECT_GT(different, 40);
+  EXPECT_LT(repeated, 5) << "each draw is a new number";
+}
+
+TEST(Sampler, PenaltiesCountWhatTheyShould) {
+  SamplingParams params;
+  params.temperature = 0;
+  params.repeat_penalty = 2;
+  {
+    Sampler sampler(params, 3);
+    sampler.see_prompt(std::vector<int32_t>{0});
+    EXPECT_EQ(sampler.sample(std::vector<float>{3, 2, 0}), 1) << "3 / 2 is less than 2; the prompt counts";
+    EXPECT_EQ(sampler.sample(std::vector<float>{-1, -3, -1.9F}), 2) << "negative logits are multiplied";
+  }
+  params = {};
+  params.temperature = 0;
+  params.presence_penalty = 1.5F;
+  {
+    Sampler sampler(params, 2);
+    sampler.see_prompt(std::vector<int32_t>{0});
+    const std::vector<float> logits = {2, 1};
+    EXPECT_EQ(sampler.sample(logits), 0) << "the prompt does not count";
+    EXPECT_EQ(sampler.sample(logits), 1);
+  }
+  params = {};
+  params.temperature = 0;
+  params.frequency_penalty = 0.6F;
+  {
+    Sampler sampler(params, 2);
+    const std::vector<float> logits = {2, 1};
+    EXPECT_EQ(sampler.sample(logits), 0);
+    EXPECT_EQ(sampler.sample(logits), 0) << "2 − 0.6 is still more than 1";
+    EXPECT_EQ(sampler.sample(logits), 1) << "2 − 1.2 is not";
+  }
+}
+
+TEST(Sampler, LogitBiasIsAdded) {
+  SamplingParams params;
+  params.temperature = 0;
+  params.logit_bias = {{1, 5.0F}};
+  EXPECT_EQ(Sampler(params, 2).sample(std::vector<float>{4, 0}), 1);
+}
+
+TEST(Sampler, BrokenLogitsAreAnErrorNotATokenAndSomeNaNsAreSkipped) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  SamplingParams params;
+  EXPECT_THROW(Sampler(params, 2).sample(std::vector<float>{nan, nan}), Error);
+  EXPECT_EQ(Sampler(params, 3).sample(std::vector<float>{nan, 1, nan}), 1);
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(Sampler(params, 3).sample(std::vector<float>{0, inf, -inf}), 1);
+}
+
+TEST(Sampler, RefusesParametersOutOfRange) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto refused = [](auto change) {
+    SamplingParams params;
+    change(params);
+    try {
+      validate(params, 10);
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kUsage;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused([](SamplingParams&) {}));
+  EXPECT_TRUE(refused([&](SamplingParams& p) { p.temperature = nan; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.temperature = -1; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.top_p = 2; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.top_k = -1; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.min_p = 1.1F; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.repeat_penalty = 0; }));
+  EXPECT_TRUE(refused([](SamplingParams& p) { p.logit_bias = {{10, 1.0F}}; }));
+  EXPECT_TRUE(refused([&](SamplingParams& p) { p.logit_bias = {{1, nan}}; }));
+}
+
+}  // namespace
+}  // namespace facet
