@@ -36,7 +36,7 @@ std::vector<CommandInfo> list_commands(const CLI::App& program) {
 }
 
 /// For single quotes in a shell.
-std::string quoted(std::string_view text) {
+std::string shell_quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
@@ -83,7 +83,7 @@ std::string zsh_word(const std::string& name, const std::string& help) {
       word += c;
     }
   }
-  return quoted(word);
+  return shell_quoted(word);
 }
 
 std::string zsh_script(const std::vector<CommandInfo>& commands) {
@@ -111,11 +111,11 @@ std::string zsh_script(const std::vector<CommandInfo>& commands) {
 std::string fish_script(const std::vector<CommandInfo>& commands) {
   std::string out;
   for (const CommandInfo& c : commands) {
-    out += fmt::format("complete -c facet -n __fish_use_subcommand -f -a {} -d {}\n", c.name, quoted(c.help));
+    out += fmt::format("complete -c facet -n __fish_use_subcommand -f -a {} -d {}\n", c.name, shell_quoted(c.help));
     for (const OptionInfo& o : c.options) {
       const bool is_long = o.name.starts_with("--");
       out += fmt::format("complete -c facet -n '__fish_seen_subcommand_from {}' {} {} -d {}\n", c.name,
-                         is_long ? "-l" : "-s", o.name.substr(is_long ? 2 : 1), quoted(o.help));
+                         is_long ? "-l" : "-s", o.name.substr(is_long ? 2 : 1), shell_quoted(o.help));
     }
   }
   return out;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/build_id.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
@@ -65,7 +66,7 @@ int run_program(int argc, char** argv) {
 
   CLI::App program("Facet runs Gemma 4 models on CPUs and NVIDIA GPUs.", "facet");
   program.footer(kFooter);
-  program.set_version_flag("--version", FACET_BUILD_ID, "Print the version");
+  program.set_version_flag("--version", std::string(build_id()), "Print the version");
   program.require_subcommand(1);
   program.set_help_all_flag();
   program.option_defaults()->always_capture_default();
