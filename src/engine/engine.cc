@@ -5,14 +5,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "backend/cpu/cpu_backend.h"
 #include "backend/reference/reference.h"
 #include "base/error.h"
 
 namespace facet {
 
 std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
-  if (options.backend == "auto" || options.backend == "reference") return std::make_unique<ReferenceBackend>();
-  if (options.backend == "cpu" || options.backend == "cuda")
+  if (options.backend == "reference") return std::make_unique<ReferenceBackend>();
+  if (options.backend == "auto" || options.backend == "cpu")
+    return std::make_unique<CpuBackend>(CpuOptions{options.threads, options.isa});
+  if (options.backend == "cuda")
     throw Error(ErrorCode::kDevice, fmt::format("backend '{}' is not part of this build", options.backend));
   throw Error(ErrorCode::kUsage,
               fmt::format("backend: expected auto, reference, cpu or cuda, got '{}'", options.backend));

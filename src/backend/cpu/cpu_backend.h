@@ -1,0 +1,230 @@
+// The CPU backend: packed weights, vector kernels chosen at start-up, fused operations over a thread pool.
+//
+// A fused operation is one parallel region: the rows' norm and quantisation, a barrier, each thread's share
+// of the weights' rows, a barrier, and the rows' epilogue. Weights are read once a step however many rows it
+// has.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/packed_weight.h"
+#include "base/thread_pool.h"
+
+namespace facet {
+
+struct CpuOptions {
+  int threads = 0;       ///< 0: one a usable core
+  std::string_view isa;  ///< avx512, avx2, portable; empty: the best this machine has
+};
+
+class CpuBackend final : public Backend {
+ public:
+  /// Throws Error{kUsage} or Error{kDevice} for an instruction set that is unknown or not there.
+  explicit CpuBackend(const CpuOptions& options);
+
+  [[nodiscard]] std::string_view name() const override { return "cpu"; }
+  [[nodiscard]] std::string_view isa() const noexcept { return kernels_.name; }
+  [[nodiscard]] int threads() const noexcept { return pool_.size(); }
+  [[nodiscard]] ThreadPool& pool() noexcept { return pool_; }
+  [[nodiscard]] const cpu::KernelTable& kernels() const noexcept { return kernels_; }
+
+  [[nodiscard]] Buffer allocate(size_t bytes) override;
+  void upload(void* to, const void* host, size_t bytes) override;
+  void download(void* host, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
+  void reserve(const Limits& limits) override;
+
+  void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
+              float* out) noexcept override;
+  void gather_rows(const float* x, const int32_t* indices, int rows, int64_t width,
+                   float* out) noexcept override;
+  void matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept override;
+  void rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,
+                float* out) noexcept override;
+  void rope(float* x, const Rows& rows, int heads, const AttentionShape& shape) noexcept override;
+  void kv_store(const float* k, const float* v, const Rows& rows, const KvView& kv) noexcept override;
+  void attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
+              float* out) noexcept override;
+  void gelu_mul(float* gate, const float* up, int64_t n) noexcept override;
+  void gelu_mul_strided(float* gate, const float* up, int64_t rows, int64_t width,
+                        int64_t up_stride) noexcept override;
+  void add_scale(float* x, const float* y, float scale, int64_t n) noexcept override;
+  void scale(float* x, float factor, int64_t n) noexcept override;
+  void scale_columns(float* x, const float* weight, int64_t rows, int64_t width) noexcept override;
+  void softmax(float* x, int64_t rows, int64_t width) noexcept override;
+  void softcap(float* x, float cap, int64_t n) noexcept override;
+  void experts(const float* h, const float* probabilities, int rows, const MoeArgs& moe,
+               float* out) noexcept override;
+
+  void qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept override;
+  void project_add(const float* a, int rows, const Weight& w, const float* norm, float eps, float* x,
+                   const ProjectNames& names) noexcept override;
+  void geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate, const Weight& up,
+             float* m) noexcept override;
+  void per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept override;
+  void per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
+                        float* out) noexcept override;
+  void logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept override;
+
+ private:
+  // Outputs × tokens of a product whose sums are carried along: a block stays in the second-level cache.
+  static constexpr int kBlockRows = 64;
+  static constexpr int kBlockTokens = 512;
+  static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
+  static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
+
+  using Activations = cpu::Activations;
+
+  // --- products (products.cc) -----------------------------------------------------------------------------
+  /// Where a product's activations come from: rows of `cols` floats, normed first when `normed` says so.
+  struct Input {
+    const float* x = nullptr;  // [rows, cols]
+    int rows = 0;
+    int64_t cols = 0;
+    bool normed = false;
+    const float* norm = nullptr;  // [cols]
+    float eps = 0;
+  };
+  static const cpu::PackedWeight& packed(const Weight& w) noexcept {
+    return static_cast<const cpu::PackedWeight&>(w);
+  }
+  /// In a region: this thread's share of bringing `input` into the forms that `weights` (null ones aside)
+  /// multiply. A barrier must follow.
+  void prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept;
+  void prepare_form(const float* x, int64_t cols, int64_t r, const cpu::PackedMatrix& m, size_t form,
+                    StaticRange groups) noexcept;
+  /// The activations that prepare() made for `w`.
+  [[nodiscard]] Activations activations(const Input& input, const Weight& w) const noexcept;
+  /// Of `rows` outputs, those that `thread` computes.
+  [[nodiscard]] StaticRange share(int thread, int64_t rows, int activation_rows) const noexcept;
+  /// In a region, after prepare() and a barrier: this thread's share of y = x Wᵀ, the first `out` outputs.
+  void multiply(int thread, const Activations& a, const Weight& w, int64_t out, float* y) noexcept;
+  /// Rows [begin, end) of w for all activation rows, to y[t · ldy + row − begin].
+  void multiply_rows(int thread, const Activations& a, const Weight& w, int64_t begin, int64_t end, float* y,
+                     int64_t ldy) noexcept;
+  template <class Epilogue>
+  void multiply_blocks(int thread, const Activations& a, const cpu::PackedMatrix& w, int64_t begin,
+                       int64_t end, Epilogue epilogue) noexcept;
+  void geglu_rows(int thread, const Activations& gate_a, const Weight& gate, int64_t gate_row,
+                  const Activations& up_a, const Weight& up, int64_t up_row, StaticRange columns, float* m,
+                  int64_t ldm, float* up_scratch) noexcept;
+  void run_expert(const float* h, int64_t e, int count, const MoeArgs& moe, float* out) noexcept;
+
+  // --- attention (attention.cc)
+  // -----------------------------------------------------------------------------
+  /// Cosines and sines of a step's positions.
+  struct RopeTable {
+    const float* inv_freq = nullptr;
+    int half = 0;
+    std::vector<int32_t> positions;
+    std::vector<float> cosines, sines;  // [positions, half]
+    uint64_t used = 0;
+  };
+  struct AttentionTask;
+  struct Item {
+    int begin, end;       // rows
+    int32_t first, last;  // keys that any of them sees
+    int32_t span;         // tokens
+  };
+  struct SpanUnit {
+    int item, head;
+    int32_t begin, end;       // keys
+    int64_t floats, queries;  // where its state starts in the scratch
+  };
+  /// The step's table: shared by its layers, so made once a step and kind of layer.
+  const RopeTable& rope_table(const Rows& rows, const AttentionShape& shape) noexcept;
+  void finish_query(const RopeTable& rope, int64_t row, int head, const QkvArgs& args) noexcept;
+  void finish_key_value(const RopeTable& rope, const Rows& rows, int64_t row, int head,
+                        const QkvArgs& args) noexcept;
+  static Item item_at(const AttentionTask& task, int row) noexcept;
+  cpu::AttentionState load_queries(int thread, const AttentionTask& task, const Item& item,
+                                   int head) noexcept;
+  void attend_span(const AttentionTask& task, const Item& item, int head, int32_t begin, int32_t end,
+                   const cpu::AttentionState& state) noexcept;
+  void attend_item(int thread, const AttentionTask& task, const Item& item, int head) noexcept;
+  [[nodiscard]] bool list_spans(const AttentionTask& task) noexcept;
+  [[nodiscard]] cpu::AttentionState span_state(cpu::AttentionState state,
+                                               const SpanUnit& unit) const noexcept;
+  void attend_spans(int thread, const AttentionTask& task) noexcept;
+  void store_attended(const AttentionTask& task, const Item& item, int head,
+                      const cpu::AttentionState& total) const noexcept;
+
+  // --- memory (cpu_backend.cc)
+  // ------------------------------------------------------------------------------
+  void reserve_forms();
+  void reserve_threads();
+  void reserve_spans();
+  void reserve_experts();
+  /// The first `cols` columns of a table's row, times `factor`. scratch: the table's width.
+  void gather_row(const MatrixView& table, int64_t row, int64_t cols, float factor, float* scratch,
+                  float* out) const noexcept;
+  /// Runs body(thread, row) for rows [0, count) over the threads, or on the caller alone when that is less
+  /// work.
+  template <class Body>
+  void for_rows(int64_t count, int64_t floats_per_row, Body body) noexcept;
+
+  const cpu::KernelTable& kernels_;
+  ThreadPool pool_;
+
+  /// Activations in one form; weights that share an input may differ in theirs.
+  struct ActivationScratch {
+    Buffer memory;
+    float* x = nullptr;       // [rows, widest], float form
+    int8_t* codes = nullptr;  // [rows, widest]
+    float* scales = nullptr;  // [rows, widest / group]
+    float* sums = nullptr;    // [rows, widest / group]
+  };
+  static constexpr std::array kForms = {0, 16, 32, 64, 128};  // the group that shares a scale; 0: floats
+  [[nodiscard]] static size_t form_of(const Weight& w) noexcept;
+  std::array<ActivationScratch, kForms.size()> forms_;
+  std::array<bool, kForms.size()> form_used_ = {};
+  int64_t widest_ = 0;  // columns of the widest product
+
+  struct ThreadScratch {
+    Buffer memory;
+    unsigned char* panel = nullptr;      // [kPanelBytes]
+    float* block = nullptr;              // [2, kBlockTokens, kBlockRows]
+    float* row = nullptr;                // [widest table]
+    float* q = nullptr;                  // [queries, padded_dim]
+    std::array<float*, 2> acc{};         // [queries, padded_dim]: the total's and a span's
+    std::array<float*, 2> top{}, sum{};  // [queries]
+    float* weights = nullptr;            // [queries, 64]
+    float* slots = nullptr;              // [16, padded_dim]
+    int32_t* first = nullptr;            // [queries]
+    int32_t* last = nullptr;             // [queries]
+  };
+  std::vector<ThreadScratch> thread_scratch_;
+  int64_t widest_table_ = 0;
+  int max_queries_ = 0;
+
+  /// States of the spans of a few rows, attended by different threads.
+  struct SpanScratch {
+    Buffer memory;
+    float* acc = nullptr;
+    float* top = nullptr;
+    float* sum = nullptr;
+    int64_t floats = 0;   // of acc
+    int64_t queries = 0;  // of top and sum
+    std::vector<SpanUnit> units;
+  };
+  SpanScratch spans_;
+  std::vector<Item> items_;
+  std::array<RopeTable, 4> rope_tables_;
+  uint64_t rope_clock_ = 0;
+
+  struct ExpertScratch {
+    std::vector<float> in, out;      // [rows, hidden] of one expert
+    std::vector<float> gate, up;     // [rows, ffn_dim] of one expert
+    std::vector<int32_t> rows;       // [rows] of one expert
+    std::vector<float> row_weights;  // [rows] of one expert
+    std::vector<int32_t> chosen;     // [rows, top_k]
+    std::vector<float> weights;      // [rows, top_k]
+  };
+  ExpertScratch experts_;
+};
+
+}  // namespace facet

@@ -1,0 +1,136 @@
+// What an instruction set offers: a table of kernels over plain structures.
+//
+// Each set is compiled in a translation unit of its own with its own flags (isa_*.cc), from the kernel
+// templates in *_kernels.h over that set's vector type. Those units include nothing that another unit shares
+// as an inline function: the linker keeps one copy of such a function, and it might be the one compiled for
+// AVX-512.
+//
+// Every kernel computes a row of activations in the same order of operations whatever other rows it is given,
+// so a row's result does not depend, to the bit, on what shares its batch.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace facet::cpu {
+
+constexpr int kTileRows = 16;   ///< outputs (weight rows) a tile: one lane each
+constexpr int kLanes = 16;      ///< floats of a kernel's vector, whatever the registers' width
+constexpr int kPageSlots = 64;  ///< tokens of a page of the KV cache
+
+/// How a tile's weights are laid out; k runs over the columns, lane r over the tile's rows.
+enum class TileKind : uint8_t {
+  kF32,   ///< [k][16] f32
+  kF16,   ///< [k][16] f16
+  kBF16,  ///< [k / 2][16][2] bf16: what VDPBF16PS and a 32-bit shift both like
+  kQ4,  ///< per group: 16 scales, 16 biases, then [k / 8][16] words of 4 bytes: low nibbles are k … k + 3 and
+        ///< high nibbles k + 4 … k + 7
+  kQ8  ///< per group: 16 scales, 16 biases, then [k / 4][16] words of 4 codes
+};
+
+enum class ScaleKind : uint8_t { kBF16, kF16, kF32 };
+
+/// A packed weight matrix. w[r, k] = scale · code + bias for the quantised kinds.
+struct PackedMatrix {
+  TileKind kind = TileKind::kF32;
+  ScaleKind scale_kind = ScaleKind::kBF16;
+  int group = 0;     ///< columns that share a scale: a multiple of 16; 0 for the float kinds
+  int64_t rows = 0;  ///< as stored; the last tile is padded with zeros
+  int64_t cols = 0;  ///< padded: a multiple of 16
+  int64_t tile_bytes = 0;
+  const unsigned char* data = nullptr;  // [tiles] of tile_bytes, 64-byte aligned
+};
+
+/// Rows of activations as the products want them.
+struct Activations {
+  const float* x = nullptr;       // [rows, stride], zero beyond the matrix's columns; float kinds
+  const int8_t* codes = nullptr;  // [rows, stride]; quantised kinds: x ≈ scale · code for each group
+  const float* scales = nullptr;  // [rows, groups]
+  const float* sums = nullptr;    // [rows, groups] scale · Σ codes, what the weights' bias multiplies
+  int64_t stride = 0;
+  int64_t groups = 0;
+  int rows = 0;
+};
+
+/// Part of a product: y[t, r − row_begin] = Σ_k x[t, k] · w[r, k] for rows r in [row_begin, row_end).
+struct ProductArgs {
+  const PackedMatrix* w = nullptr;
+  const Activations* a = nullptr;
+  int64_t row_begin = 0;
+  int64_t row_end = 0;
+  float* y = nullptr;  // y[t · ldy + (r − row_begin)]
+  int64_t ldy = 0;
+  unsigned char* panel = nullptr;  ///< kPanelBytes of the calling thread's scratch, 64-byte aligned
+};
+constexpr size_t kPanelBytes = size_t{96} << 10;
+
+/// A page of one key/value head, and the queries that attend over it.
+enum class KvElement : uint8_t { kF32, kBF16, kQ8 };
+struct AttentionState {
+  int queries = 0;
+  int head_dim = 0;
+  int padded_dim = 0;              ///< head_dim rounded up to 16
+  const float* q = nullptr;        // [queries, padded_dim], scaled, zero-padded
+  const int32_t* first = nullptr;  // [queries] first and
+  const int32_t* last = nullptr;   // [queries] last visible position
+  float* top = nullptr;            // [queries] running maximum of the scores
+  float* sum = nullptr;            // [queries] Σ exp(score − top)
+  float* acc = nullptr;            // [queries, padded_dim] Σ exp(score − top) · v
+  float* weights = nullptr;        // [queries, 64] scratch
+  float* rows = nullptr;           // [16, padded_dim] scratch
+};
+struct KvPage {
+  KvElement element = KvElement::kF32;
+  const unsigned char* k = nullptr;  // slot 0 of this head
+  const unsigned char* v = nullptr;
+  const float* k_scale = nullptr;  // kQ8
+  const float* v_scale = nullptr;
+  int64_t stride = 0;        ///< bytes from slot to slot
+  int64_t scale_stride = 0;  ///< floats from slot to slot
+  int32_t position = 0;      ///< of slot 0
+  int begin = 0, end = 0;    ///< slots to read
+};
+
+struct KernelTable {
+  const char* name;
+  /// Token rows that a product takes in one sweep over the packed tiles; more are blocked (`product`'s own
+  /// business, listed for benchmarks).
+  int sweep_rows;
+
+  void (*product)(const ProductArgs& args);
+  /// Quantises one row [cols] in groups: codes in −127 … 127, round to nearest. Pads with zeros to `padded`.
+  void (*quantize_row)(const float* x, int64_t cols, int64_t padded, int group, int8_t* codes, float* scales,
+                       float* sums);
+  void (*rms_norm_row)(const float* x, int64_t width, const float* weight, float eps, float* out);
+  /// x += rms(y, weight), then x *= scale.
+  void (*rms_norm_add_row)(const float* y, int64_t width, const float* weight, float eps, float scale,
+                           float* x);
+  void (*gelu_mul)(float* gate, const float* up, int64_t n);
+  void (*add_scale)(float* x, const float* y, float scale, int64_t n);
+  void (*scale)(float* x, float factor, int64_t n);
+  void (*mul)(float* x, const float* weight, int64_t n);
+  void (*softmax_row)(float* x, int64_t n);
+  void (*softcap)(float* x, float cap, int64_t n);
+  /// Rotates pairs (i, i + half) of `heads` heads by the angles whose cosines and sines are given [half].
+  void (*rope_row)(float* x, int heads, int half, const float* cosines, const float* sines);
+  /// Takes a page's keys and values into the queries' running softmax.
+  void (*attend_page)(const AttentionState& state, const KvPage& page);
+  /// Adds a span's state to the total: both hold `queries` queries.
+  void (*merge_attention)(const AttentionState& total, const AttentionState& span);
+  /// out = x · factor over [n], for query preparation and the final division.
+  void (*scale_to)(const float* x, float factor, int64_t n, float* out);
+
+  // What the machine can do at most, for the benchmark: one thread's operations a call.
+  void (*read)(const unsigned char* data, int64_t bytes, unsigned char* sink64);
+  /// `iterations` rounds of independent int8 dot products / f32 FMAs on registers; return operations done
+  /// (a multiply and an add count as two).
+  double (*int8_peak)(int64_t iterations);
+  double (*f32_peak)(int64_t iterations);
+  double (*bf16_peak)(int64_t iterations);  ///< null where there is no bf16 dot product
+};
+
+[[nodiscard]] const KernelTable& portable_kernels();
+[[nodiscard]] const KernelTable& avx2_kernels();
+[[nodiscard]] const KernelTable& avx512_kernels();
+
+}  // namespace facet::cpu

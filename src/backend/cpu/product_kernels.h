@@ -1,0 +1,422 @@
+// y = x Wᵀ over packed tiles of 16 weight rows, a lane a row, over an instruction set S.
+//
+// Few activation rows: tiles are unpacked in registers as they stream by, once for all rows. Many: a panel of
+// a tile's columns is unpacked once into the first- or second-level cache and swept by blocks of activation
+// rows. Either way an output is the same sum in the same order: quantised kinds add up exact integers within
+// a group and then, group by group, acc = acc + scale·xscale · dot, acc = acc + bias · xsum; float kinds add
+// column by column. So the two agree to the bit.
+#pragma once
+
+#include "backend/cpu/kernels.h"
+
+namespace facet::cpu {
+
+// --- quantised tiles ------------------------------------------------------------------------------------
+
+constexpr int kScaleBytes(ScaleKind kind) {
+  return kind == ScaleKind::kF32 ? 4 : 2;
+}
+
+template <class S, ScaleKind kScale>
+typename S::F load_scales(const unsigned char* p) {
+  if constexpr (kScale == ScaleKind::kF32) {
+    return S::load(reinterpret_cast<const float*>(p));
+  } else if constexpr (kScale == ScaleKind::kF16) {
+    return S::load_f16(p);
+  } else {
+    return S::load_bf16(p);
+  }
+}
+
+/// Where a block of outputs goes: rows [lane_begin, lane_end) of `tiles` tiles × tokens.
+template <class S, int kTiles, int kTokens>
+struct Sums {
+  typename S::F v[kTiles][kTokens];
+};
+
+/// What all blocks of a product share about the activations.
+struct TokenRows {
+  const int8_t* codes;  // of the block's first token
+  const float* scales;
+  const float* sums;
+  int64_t stride;
+  int64_t groups;
+};
+
+/// acc += scales · xscale · dot + biases · xsum for one group.
+template <class S>
+typename S::F add_group(typename S::F acc, typename S::F scales, typename S::F biases, typename S::I dot,
+                        float x_scale, float x_sum) {
+  acc = S::fma(S::mul(scales, S::set1(x_scale)), S::to_float(dot), acc);
+  return S::fma(biases, S::set1(x_sum), acc);
+}
+
+/// How far ahead of its use a tile's stream is prefetched.
+constexpr int kPrefetchBytes = 2048;
+
+/// One packed tile against kTokens rows, unpacking as it goes.
+template <class S, int kBits, ScaleKind kScale, int kTokens>
+void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typename S::F (&acc)[kTokens]) {
+  constexpr int kHeader = kTileRows * kScaleBytes(kScale);
+  constexpr int kLineColumns = kBits == 4 ? 8 : 4;
+  constexpr int kFoldColumns = 32;  // S::Partial's bound
+  for (auto& a : acc) a = S::zero();
+  const unsigned char* p = tile;
+  for (int64_t g = 0; g < x.groups; ++g) {
+    const auto scales = load_scales<S, kScale>(p);
+    const auto biases = load_scales<S, kScale>(p + kHeader);
+    p += 2 * kHeader;
+    typename S::I dot[kTokens];
+    for (auto& d : dot) d = S::zero_int();
+    const int8_t* codes = x.codes + g * group;
+    for (int k = 0; k < group; k += kFoldColumns) {
+      // Two sums a token: the chain of dependent dot products would be longer than the load it hides behind.
+      typename S::template Partial<kBits> even[kTokens];
+      typename S::template Partial<kBits> odd[kTokens];
+      for (int t = 0; t < kTokens; ++t) {
+        even[t] = S::template zero_partial<kBits>();
+        odd[t] = S::template zero_partial<kBits>();
+      }
+      const int end = group - k < kFoldColumns ? group : k + kFoldColumns;
+      for (int c = k; c < end; c += 8) {
+        __builtin_prefetch(p + kPrefetchBytes);
+        typename S::template Split<kBits> first;
+        typename S::template Split<kBits> second;
+        if constexpr (kBits == 4) {
+          const auto line = S::load_codes(p);
+          first = S::template split<4>(S::low_nibbles(line));
+          second = S::template split<4>(S::high_nibbles(line));
+        } else {
+          first = S::template split<8>(S::load_codes(p));
+          second = S::template split<8>(S::load_codes(p + 64));
+          __builtin_prefetch(p + kPrefetchBytes + 64);
+        }
+        p += 64 * (8 / kLineColumns);
+        for (int t = 0; t < kTokens; ++t) {
+          S::add(even[t], first, codes + t * x.stride + c);
+          S::add(odd[t], second, codes + t * x.stride + c + 4);
+        }
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        S::fold(dot[t], even[t]);
+        S::fold(dot[t], odd[t]);
+      }
+    }
+    for (int t = 0; t < kTokens; ++t)
+      acc[t] =
+          add_group<S>(acc[t], scales, biases, dot[t], x.scales[t * x.groups + g], x.sums[t * x.groups + g]);
+  }
+}
+
+/// A panel: `tiles` tiles × `columns` columns unpacked to one code a byte, [columns / 4][tiles][64], followed
+/// by f32 scales and biases [groups][tiles][2][16].
+template <class S, int kBits, ScaleKind kScale>
+void unpack_panel(const PackedMatrix& w, int64_t tile, int tiles, int64_t group_begin, int64_t group_end,
+                  unsigned char* codes, float* scales) {
+  constexpr int kHeader = kTileRows * kScaleBytes(kScale);
+  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
+  for (int t = 0; t < tiles; ++t) {
+    const unsigned char* p = w.data + (tile + t) * w.tile_bytes + group_begin * block;
+    unsigned char* out = codes + t * 64;
+    for (int64_t g = group_begin; g < group_end; ++g) {
+      float* s = scales + ((g - group_begin) * tiles + t) * 2 * kTileRows;
+      S::store(s, load_scales<S, kScale>(p));
+      S::store(s + kTileRows, load_scales<S, kScale>(p + kHeader));
+      p += 2 * kHeader;
+      for (int k = 0; k < w.group; k += 8) {
+        if constexpr (kBits == 4) {
+          const auto line = S::load_codes(p);
+          S::store_codes(out, S::low_nibbles(line));
+          S::store_codes(out + tiles * 64, S::high_nibbles(line));
+          p += 64;
+        } else {
+          S::store_codes(out, S::load_codes(p));
+          S::store_codes(out + tiles * 64, S::load_codes(p + 64));
+          p += 128;
+        }
+        out += int64_t{2} * tiles * 64;
+      }
+    }
+  }
+}
+
+/// A panel against kTokens rows; `acc` holds the sums of the columns before it.
+template <class S, int kBits, int kTiles, int kTokens>
+void panel_block(const unsigned char* panel, const float* scales, int64_t group_begin, int64_t group_end,
+                 int group, const TokenRows& x, Sums<S, kTiles, kTokens>& acc) {
+  constexpr int kFoldColumns = 32;
+  for (int64_t g = group_begin; g < group_end; ++g) {
+    typename S::I dot[kTiles][kTokens];
+    for (auto& row : dot)
+      for (auto& d : row) d = S::zero_int();
+    const int8_t* codes = x.codes + g * group;
+    for (int k = 0; k < group; k += kFoldColumns) {
+      typename S::template Partial<kBits> part[kTiles][kTokens];
+      for (auto& row : part)
+        for (auto& q : row) q = S::template zero_partial<kBits>();
+      const int end = group - k < kFoldColumns ? group : k + kFoldColumns;
+      for (int c = k; c < end; c += 4) {
+        typename S::template Split<kBits> w[kTiles];
+        for (int i = 0; i < kTiles; ++i) w[i] = S::template split<kBits>(S::load_codes(panel + i * 64));
+        panel += kTiles * 64;
+        for (int t = 0; t < kTokens; ++t)
+          for (int i = 0; i < kTiles; ++i) S::add(part[i][t], w[i], codes + t * x.stride + c);
+      }
+      for (int i = 0; i < kTiles; ++i)
+        for (int t = 0; t < kTokens; ++t) S::fold(dot[i][t], part[i][t]);
+    }
+    for (int i = 0; i < kTiles; ++i) {
+      const auto s = S::load(scales + i * 2 * kTileRows);
+      const auto b = S::load(scales + i * 2 * kTileRows + kTileRows);
+      for (int t = 0; t < kTokens; ++t)
+        acc.v[i][t] =
+            add_group<S>(acc.v[i][t], s, b, dot[i][t], x.scales[t * x.groups + g], x.sums[t * x.groups + g]);
+    }
+    scales += kTiles * 2 * kTileRows;
+  }
+}
+
+// --- float tiles ------------------------------------------------------------------------------------------
+
+/// Widens columns [begin, end) (even) of `tiles` tiles to f32: [columns][tiles][16].
+template <class S, TileKind kKind>
+void widen_panel(const PackedMatrix& w, int64_t tile, int tiles, int64_t begin, int64_t end, float* panel) {
+  constexpr int kBytes = kKind == TileKind::kF32 ? 4 : 2;
+  for (int t = 0; t < tiles; ++t) {
+    const unsigned char* p = w.data + (tile + t) * w.tile_bytes + begin * kTileRows * kBytes;
+    float* out = panel + t * kTileRows;
+    for (int64_t k = begin; k < end; k += 2) {
+      typename S::F first;
+      typename S::F second;
+      if constexpr (kKind == TileKind::kF32) {
+        first = S::load(reinterpret_cast<const float*>(p));
+        second = S::load(reinterpret_cast<const float*>(p) + kTileRows);
+      } else if constexpr (kKind == TileKind::kF16) {
+        first = S::load_f16(p);
+        second = S::load_f16(p + 2 * kTileRows);
+      } else {
+        S::load_bf16_pairs(p, first, second);
+      }
+      S::store(out, first);
+      S::store(out + tiles * kTileRows, second);
+      out += int64_t{2} * tiles * kTileRows;
+      p += 2 * kTileRows * kBytes;
+    }
+  }
+}
+
+template <class S, int kTiles, int kTokens>
+void float_block(const float* panel, int64_t begin, int64_t end, const float* x, int64_t stride,
+                 Sums<S, kTiles, kTokens>& acc) {
+  for (int64_t k = begin; k < end; ++k) {
+    typename S::F w[kTiles];
+    for (int i = 0; i < kTiles; ++i) w[i] = S::load(panel + i * kTileRows);
+    panel += kTiles * kTileRows;
+    for (int t = 0; t < kTokens; ++t) {
+      const auto xt = S::set1(x[t * stride + k]);
+      for (int i = 0; i < kTiles; ++i) acc.v[i][t] = S::fma(w[i], xt, acc.v[i][t]);
+    }
+  }
+}
+
+/// kTiles packed tiles against kTokens rows, widening as it goes.
+template <class S, TileKind kKind, int kTiles, int kTokens>
+void stream_float_tiles(const unsigned char* tile, int64_t tile_bytes, int64_t cols, const float* x,
+                        int64_t stride, Sums<S, kTiles, kTokens>& acc) {
+  constexpr int kBytes = kKind == TileKind::kF32 ? 4 : 2;
+  for (int64_t k = 0; k < cols; k += 2) {
+    for (int i = 0; i < kTiles; ++i) {
+      const unsigned char* p = tile + i * tile_bytes + k * kTileRows * kBytes;
+      typename S::F first;
+      typename S::F second;
+      if constexpr (kKind == TileKind::kF32) {
+        first = S::load(reinterpret_cast<const float*>(p));
+        second = S::load(reinterpret_cast<const float*>(p) + kTileRows);
+      } else if constexpr (kKind == TileKind::kF16) {
+        first = S::load_f16(p);
+        second = S::load_f16(p + 2 * kTileRows);
+      } else {
+        S::load_bf16_pairs(p, first, second);
+      }
+      __builtin_prefetch(p + kPrefetchBytes);
+      if constexpr (kBytes == 4) __builtin_prefetch(p + kPrefetchBytes + 64);
+      for (int t = 0; t < kTokens; ++t) {
+        acc.v[i][t] = S::fma(first, S::set1(x[t * stride + k]), acc.v[i][t]);
+        acc.v[i][t] = S::fma(second, S::set1(x[t * stride + k + 1]), acc.v[i][t]);
+      }
+    }
+  }
+}
+
+// --- drivers ----------------------------------------------------------------------------------------------
+
+/// Calls body.operator()<n>() with n = min(count, kMost) as a constant; returns n.
+template <int kMost, class Body>
+int with_count(int count, Body&& body) {
+  if constexpr (kMost > 1) {
+    if (count < kMost) return with_count<kMost - 1>(count, body);
+  }
+  body.template operator()<kMost>();
+  return kMost;
+}
+
+/// Stores the lanes of tile `tile` that lie in the wanted rows.
+template <class S>
+void store_lanes(const ProductArgs& args, int64_t tile, int token, typename S::F sums) {
+  const int64_t row = tile * kTileRows;
+  float* y = args.y + token * args.ldy + (row - args.row_begin);
+  if (row >= args.row_begin && row + kTileRows <= args.row_end) return S::store(y, sums);
+  float lanes[kTileRows];
+  S::store(lanes, sums);
+  for (int lane = 0; lane < kTileRows; ++lane)
+    if (row + lane >= args.row_begin && row + lane < args.row_end) y[lane] = lanes[lane];
+}
+
+/// The counterpart of store_lanes for sums that continue.
+template <class S>
+typename S::F load_lanes(const ProductArgs& args, int64_t tile, int token) {
+  const int64_t row = tile * kTileRows;
+  const float* y = args.y + token * args.ldy + (row - args.row_begin);
+  if (row >= args.row_begin && row + kTileRows <= args.row_end) return S::load(y);
+  float lanes[kTileRows] = {};
+  for (int lane = 0; lane < kTileRows; ++lane)
+    if (row + lane >= args.row_begin && row + lane < args.row_end) lanes[lane] = y[lane];
+  return S::load(lanes);
+}
+
+template <class S>
+struct Product {
+  // Up to this many activation rows, tiles are unpacked in registers: unpacking into a panel pays from about
+  // two register blocks on.
+  static constexpr int kSweepRows = 2 * S::kDotTokens;
+
+  static TokenRows rows_from(const Activations& a, int64_t token) {
+    return {a.codes + token * a.stride, a.scales + token * a.groups, a.sums + token * a.groups, a.stride,
+            a.groups};
+  }
+
+  template <int kBits, ScaleKind kScale>
+  static void sweep(const ProductArgs& args) {
+    const PackedMatrix& w = *args.w;
+    for (int64_t tile = args.row_begin / kTileRows; tile * kTileRows < args.row_end; ++tile)
+      for (int token = 0; token < args.a->rows;)
+        token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
+          typename S::F acc[kTokens];
+          stream_tile<S, kBits, kScale, kTokens>(w.data + tile * w.tile_bytes, w.group,
+                                                 rows_from(*args.a, token), acc);
+          for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile, token + t, acc[t]);
+        });
+  }
+
+  template <int kBits, ScaleKind kScale, int kTiles>
+  static void panel_tiles(const ProductArgs& args, int64_t tile) {
+    const PackedMatrix& w = *args.w;
+    const int64_t groups = w.cols / w.group;
+    // Half the first-level cache for codes; the activations' rows stream through the other half.
+    constexpr int64_t kPanelColumns = int64_t{24} * 1024 / (kTiles * kTileRows);
+    const int64_t step = kPanelColumns / w.group > 0 ? kPanelColumns / w.group : 1;
+    unsigned char* codes = args.panel;
+    auto* scales = reinterpret_cast<float*>(args.panel + kTiles * kTileRows * step * w.group);
+    for (int64_t g = 0; g < groups; g += step) {
+      const int64_t end = g + step < groups ? g + step : groups;
+      unpack_panel<S, kBits, kScale>(w, tile, kTiles, g, end, codes, scales);
+      for (int token = 0; token < args.a->rows;)
+        token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
+          Sums<S, kTiles, kTokens> acc;
+          for (int i = 0; i < kTiles; ++i)
+            for (int t = 0; t < kTokens; ++t)
+              acc.v[i][t] = g == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
+          panel_block<S, kBits, kTiles, kTokens>(codes, scales, g, end, w.group, rows_from(*args.a, token),
+                                                 acc);
+          for (int i = 0; i < kTiles; ++i)
+            for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
+        });
+    }
+  }
+
+  template <int kBits, ScaleKind kScale>
+  static void quantised(const ProductArgs& args) {
+    if (args.a->rows <= kSweepRows) return sweep<kBits, kScale>(args);
+    const int64_t end = (args.row_end + kTileRows - 1) / kTileRows;
+    int64_t tile = args.row_begin / kTileRows;
+    for (; tile + S::kDotTiles <= end; tile += S::kDotTiles)
+      panel_tiles<kBits, kScale, S::kDotTiles>(args, tile);
+    for (; tile < end; ++tile) panel_tiles<kBits, kScale, 1>(args, tile);
+  }
+
+  template <TileKind kKind, int kTiles, int kMostTokens>
+  static void float_sweep(const ProductArgs& args, int64_t tile) {
+    const PackedMatrix& w = *args.w;
+    for (int token = 0; token < args.a->rows;)
+      token += with_count<kMostTokens>(args.a->rows - token, [&]<int kTokens>() {
+        Sums<S, kTiles, kTokens> acc;
+        for (auto& row : acc.v)
+          for (auto& sum : row) sum = S::zero();
+        stream_float_tiles<S, kKind, kTiles, kTokens>(w.data + tile * w.tile_bytes, w.tile_bytes, w.cols,
+                                                      args.a->x + token * args.a->stride, args.a->stride,
+                                                      acc);
+        for (int i = 0; i < kTiles; ++i)
+          for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
+      });
+  }
+
+  template <TileKind kKind, int kTiles>
+  static void float_panel(const ProductArgs& args, int64_t tile) {
+    const PackedMatrix& w = *args.w;
+    constexpr int64_t kPanelColumns = int64_t{24} * 1024 / (kTiles * kTileRows * 4);
+    auto* panel = reinterpret_cast<float*>(args.panel);
+    for (int64_t k = 0; k < w.cols; k += kPanelColumns) {
+      const int64_t end = k + kPanelColumns < w.cols ? k + kPanelColumns : w.cols;
+      widen_panel<S, kKind>(w, tile, kTiles, k, end, panel);
+      for (int token = 0; token < args.a->rows;)
+        token += with_count<S::kFloatTokens>(args.a->rows - token, [&]<int kTokens>() {
+          Sums<S, kTiles, kTokens> acc;
+          for (int i = 0; i < kTiles; ++i)
+            for (int t = 0; t < kTokens; ++t)
+              acc.v[i][t] = k == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
+          float_block<S, kTiles, kTokens>(panel, k, end, args.a->x + token * args.a->stride, args.a->stride,
+                                          acc);
+          for (int i = 0; i < kTiles; ++i)
+            for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
+        });
+    }
+  }
+
+  template <TileKind kKind>
+  static void floats(const ProductArgs& args) {
+    const int64_t end = (args.row_end + kTileRows - 1) / kTileRows;
+    int64_t tile = args.row_begin / kTileRows;
+    if (args.a->rows <= 2) {
+      for (; tile + S::kLatencyTiles <= end; tile += S::kLatencyTiles)
+        float_sweep<kKind, S::kLatencyTiles, 1>(args, tile);
+      for (; tile < end; ++tile) float_sweep<kKind, 1, 1>(args, tile);
+    } else if (args.a->rows <= S::kFloatTokens) {
+      for (; tile < end; ++tile) float_sweep<kKind, 1, S::kFloatTokens>(args, tile);
+    } else {
+      for (; tile + S::kFloatTiles <= end; tile += S::kFloatTiles)
+        float_panel<kKind, S::kFloatTiles>(args, tile);
+      for (; tile < end; ++tile) float_panel<kKind, 1>(args, tile);
+    }
+  }
+
+  template <int kBits>
+  static void with_scale(const ProductArgs& args) {
+    switch (args.w->scale_kind) {
+      case ScaleKind::kBF16: return quantised<kBits, ScaleKind::kBF16>(args);
+      case ScaleKind::kF16: return quantised<kBits, ScaleKind::kF16>(args);
+      case ScaleKind::kF32: return quantised<kBits, ScaleKind::kF32>(args);
+    }
+  }
+
+  static void run(const ProductArgs& args) {
+    switch (args.w->kind) {
+      case TileKind::kF32: return floats<TileKind::kF32>(args);
+      case TileKind::kF16: return floats<TileKind::kF16>(args);
+      case TileKind::kBF16: return floats<TileKind::kBF16>(args);
+      case TileKind::kQ4: return with_scale<4>(args);
+      case TileKind::kQ8: return with_scale<8>(args);
+    }
+  }
+};
+
+}  // namespace facet::cpu

@@ -1,0 +1,349 @@
+// Products with packed weights, and the fused operations around them.
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/kv_codec.h"
+
+namespace facet {
+namespace {
+
+using cpu::Activations;
+using cpu::kLanes;
+using cpu::kTileRows;
+
+/// Activations of rows [begin, begin + count).
+Activations slice(const Activations& a, int64_t begin, int64_t count) noexcept {
+  Activations s = a;
+  s.rows = static_cast<int>(count);
+  if (a.x != nullptr) s.x += begin * a.stride;
+  if (a.codes != nullptr) {
+    s.codes += begin * a.stride;
+    s.scales += begin * a.groups;
+    s.sums += begin * a.groups;
+  }
+  return s;
+}
+
+}  // namespace
+
+size_t CpuBackend::form_of(const Weight& w) noexcept {
+  const int group = packed(w).matrix().group;
+  const auto* place = std::find(kForms.begin(), kForms.end(), group);
+  return static_cast<size_t>(place - kForms.begin());
+}
+
+void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept {
+  // Few rows without a norm over the whole row are split by groups, so that all threads have something.
+  const bool split = !input.normed && input.rows < pool_.size();
+  const StaticRange mine =
+      split ? StaticRange{0, input.rows} : static_range(input.rows, thread, pool_.size());
+  for (int64_t r = mine.begin; r < mine.end; ++r) {
+    const float* x = input.x + r * input.cols;
+    if (input.normed) {
+      float* h = scratch_.h + r * input.cols;
+      kernels_.rms_norm_row(x, input.cols, input.norm, input.eps, h);
+      x = h;
+    }
+    std::array<bool, kForms.size()> made = {};
+    for (const Weight* w : weights) {
+      const size_t form = w == nullptr ? 0 : form_of(*w);
+      if (w == nullptr || made[form]) continue;
+      made[form] = true;
+      prepare_form(x, input.cols, r, packed(*w).matrix(), form,
+                   split ? static_range(packed(*w).matrix().cols / std::max(kForms[form], kLanes), thread,
+                                        pool_.size())
+                         : StaticRange{0, packed(*w).matrix().cols / std::max(kForms[form], kLanes)});
+    }
+  }
+}
+
+/// Groups (16 columns in the float form) `groups` of row `r`.
+void CpuBackend::prepare_form(const float* x, int64_t cols, int64_t r, const cpu::PackedMatrix& m,
+                              size_t form, StaticRange groups) noexcept {
+  ActivationScratch& s = forms_[form];
+  const int group = kForms[form];
+  if (group == 0) {
+    if (m.cols == cols) return;  // read where it is
+    const int64_t begin = groups.begin * kLanes;
+    const int64_t end = std::min(groups.end * kLanes, cols);
+    float* to = s.x + r * m.cols;
+    if (begin < end) std::copy(x + begin, x + end, to + begin);
+    std::fill(to + std::max(begin, end), to + groups.end * kLanes, 0.0F);
+    return;
+  }
+  const int64_t begin = groups.begin * group;
+  const int64_t count = (groups.end - groups.begin) * group;
+  const int64_t first = r * (m.cols / group) + groups.begin;
+  if (count > 0)
+    kernels_.quantize_row(x + begin, count, count, group, s.codes + r * m.cols + begin, s.scales + first,
+                          s.sums + first);
+}
+
+Activations CpuBackend::activations(const Input& input, const Weight& w) const noexcept {
+  const cpu::PackedMatrix& m = packed(w).matrix();
+  const size_t form = form_of(w);
+  const ActivationScratch& s = forms_[form];
+  Activations a;
+  a.rows = input.rows;
+  a.stride = m.cols;
+  if (m.group == 0) {
+    a.x = m.cols != input.cols ? s.x : input.normed ? scratch_.h : input.x;
+  } else {
+    a.codes = s.codes;
+    a.scales = s.scales;
+    a.sums = s.sums;
+    a.groups = m.cols / m.group;
+  }
+  return a;
+}
+
+StaticRange CpuBackend::share(int thread, int64_t rows, int activation_rows) const noexcept {
+  // Whole blocks where panels are used and there are plenty, else whole tiles.
+  const bool blocks = activation_rows > kernels_.sweep_rows && rows >= int64_t{4} * kBlockRows * pool_.size();
+  const int64_t unit = blocks ? kBlockRows : kTileRows;
+  const StaticRange units = static_range((rows + unit - 1) / unit, thread, pool_.size());
+  return {std::min(units.begin * unit, rows), std::min(units.end * unit, rows)};
+}
+
+template <class Epilogue>
+void CpuBackend::multiply_blocks(int thread, const Activations& a, const cpu::PackedMatrix& w, int64_t begin,
+                                 int64_t end, Epilogue epilogue) noexcept {
+  const ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
+  for (int64_t row = begin; row < end; row += kBlockRows) {
+    const int64_t row_end = std::min(row + kBlockRows, end);
+    for (int64_t token = 0; token < a.rows; token += kBlockTokens) {
+      const Activations part = slice(a, token, std::min<int64_t>(kBlockTokens, a.rows - token));
+      const int64_t width = row_end - row;
+      kernels_.product({&w, &part, row, row_end, s.block, width, s.panel});
+      epilogue(row, width, token, part.rows);
+    }
+  }
+}
+
+void CpuBackend::multiply_rows(int thread, const Activations& a, const Weight& w, int64_t begin, int64_t end,
+                               float* y, int64_t ldy) noexcept {
+  const ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
+  const cpu::PackedMatrix& m = packed(w).matrix();
+  if (begin >= end) return;
+  if (a.rows <= kernels_.sweep_rows) {
+    kernels_.product({&m, &a, begin, end, y, ldy, s.panel});
+    return;
+  }
+  // Sums that panels carry along stay in a dense block: rows of y lie a power of two apart often enough to
+  // fall on the same few cache sets.
+  multiply_blocks(thread, a, m, begin, end, [&](int64_t row, int64_t width, int64_t token, int tokens) {
+    for (int t = 0; t < tokens; ++t)
+      std::copy_n(s.block + t * width, width, y + (token + t) * ldy + row - begin);
+  });
+}
+
+void CpuBackend::multiply(int thread, const Activations& a, const Weight& w, int64_t out, float* y) noexcept {
+  const StaticRange mine = share(thread, out, a.rows);
+  multiply_rows(thread, a, w, mine.begin, mine.end, y + mine.begin, out);
+}
+
+/// m[:, begin … end) = gelu(gate) · up, columns being rows gate_row + i and up_row + i of the weights.
+void CpuBackend::geglu_rows(int thread, const Activations& gate_a, const Weight& gate, int64_t gate_row,
+                            const Activations& up_a, const Weight& up, int64_t up_row, StaticRange columns,
+                            float* m, int64_t ldm, float* up_scratch) noexcept {
+  const ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
+  const int64_t begin = columns.begin;
+  const int64_t end = columns.end;
+  if (begin >= end) return;
+  if (gate_a.rows <= kernels_.sweep_rows) {
+    multiply_rows(thread, gate_a, gate, gate_row + begin, gate_row + end, m + begin, ldm);
+    multiply_rows(thread, up_a, up, up_row + begin, up_row + end, up_scratch + begin, ldm);
+    for (int t = 0; t < gate_a.rows; ++t)
+      kernels_.gelu_mul(m + t * ldm + begin, up_scratch + t * ldm + begin, end - begin);
+    return;
+  }
+  float* up_block = s.block + int64_t{kBlockTokens} * kBlockRows;
+  multiply_blocks(thread, gate_a, packed(gate).matrix(), gate_row + begin, gate_row + end,
+                  [&](int64_t row, int64_t width, int64_t token, int tokens) {
+                    const Activations part = slice(up_a, token, tokens);
+                    const int64_t first = row - gate_row;
+                    kernels_.product({&packed(up).matrix(), &part, up_row + first, up_row + first + width,
+                                      up_block, width, s.panel});
+                    kernels_.gelu_mul(s.block, up_block, tokens * width);
+                    for (int t = 0; t < tokens; ++t)
+                      std::copy_n(s.block + t * width, width, m + (token + t) * ldm + first);
+                  });
+}
+
+void CpuBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
+  const Input input{.x = x, .rows = rows, .cols = w.cols()};
+  const std::array weights = {&w};
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    multiply(thread, activations(input, w), w, out, y);
+  });
+}
+
+void CpuBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
+  const AttentionShape& shape = args.shape;
+  const Input input{x, rows.count, limits_.hidden, true, args.input_norm, args.eps};
+  const std::array weights = {args.q, args.k, args.v};
+  const std::array outputs = {args.q_out, scratch_.k, scratch_.v};
+  const int q_heads = args.q != nullptr ? shape.q_heads : 0;
+  const int kv_heads = args.k != nullptr ? shape.kv_heads : 0;
+  const RopeTable& rope = rope_table(rows, shape);
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    for (size_t i = 0; i < weights.size(); ++i)
+      if (weights[i] != nullptr)
+        multiply(thread, activations(input, *weights[i]), *weights[i], weights[i]->rows(), outputs[i]);
+    pool_.barrier();
+    const StaticRange mine = static_range(int64_t{rows.count} * (q_heads + kv_heads), thread, pool_.size());
+    for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
+      const int64_t row = unit / (q_heads + kv_heads);
+      const auto head = static_cast<int>(unit % (q_heads + kv_heads));
+      if (head < q_heads)
+        finish_query(rope, row, head, args);
+      else
+        finish_key_value(rope, rows, row, head - q_heads, args);
+    }
+  });
+  tap("input_layernorm", scratch_.h, rows.count, limits_.hidden);
+}
+
+void CpuBackend::finish_query(const RopeTable& rope, int64_t row, int head, const QkvArgs& args) noexcept {
+  const int dim = args.shape.head_dim;
+  float* q = args.q_out + (row * args.shape.q_heads + head) * dim;
+  kernels_.rms_norm_row(q, dim, args.q_norm, args.eps, q);
+  const int64_t angles = row * rope.half;
+  kernels_.rope_row(q, 1, rope.half, rope.cosines.data() + angles, rope.sines.data() + angles);
+}
+
+void CpuBackend::finish_key_value(const RopeTable& rope, const Rows& rows, int64_t row, int head,
+                                  const QkvArgs& args) noexcept {
+  const int dim = args.shape.head_dim;
+  const int64_t place = (row * args.shape.kv_heads + head) * dim;
+  float* k = scratch_.k + place;
+  float* v = scratch_.v + place;
+  if (args.v == nullptr) std::copy_n(k, dim, v);
+  kernels_.rms_norm_row(k, dim, args.k_norm, args.eps, k);
+  const int64_t angles = row * rope.half;
+  kernels_.rope_row(k, 1, rope.half, rope.cosines.data() + angles, rope.sines.data() + angles);
+  if (args.v_norm) kernels_.rms_norm_row(v, dim, nullptr, args.eps, v);
+  const int64_t slot = args.kv.slot(rows.sequences[row], rows.positions[row], head);
+  encode_kv(args.kv.type, k, dim, args.kv.k, args.kv.k_scale, slot);
+  encode_kv(args.kv.type, v, dim, args.kv.v, args.kv.v_scale, slot);
+}
+
+void CpuBackend::project_add(const float* a, int rows, const Weight& w, const float* norm, float eps,
+                             float* x, const ProjectNames& names) noexcept {
+  const Input input{.x = a, .rows = rows, .cols = w.cols()};
+  const std::array weights = {&w};
+  const int64_t width = w.rows();
+  const bool traced = tapped();
+  const auto add_rows = [&](int thread) noexcept {
+    const StaticRange mine = static_range(rows, thread, pool_.size());
+    for (int64_t r = mine.begin; r < mine.end; ++r)
+      kernels_.rms_norm_add_row(scratch_.y + r * width, width, norm, eps, 1, x + r * width);
+  };
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    multiply(thread, activations(input, w), w, width, scratch_.y);
+    if (traced) return;
+    pool_.barrier();
+    add_rows(thread);
+  });
+  if (!traced) return;
+  tap(names.projection, scratch_.y, rows, width);
+  tap(names.module, scratch_.y, rows, width);
+  pool_.run(add_rows);
+}
+
+void CpuBackend::geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate,
+                       const Weight& up, float* m) noexcept {
+  const Input input{x, rows, gate.cols(), true, norm, eps};
+  const std::array weights = {&gate, &up};
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    geglu_rows(thread, activations(input, gate), gate, 0, activations(input, up), up, 0,
+               share(thread, gate.rows(), rows), m, gate.rows(), scratch_.up);
+  });
+  tap("pre_feedforward_layernorm", scratch_.h, rows, gate.cols());
+}
+
+void CpuBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept {
+  const int64_t hidden = args.projection->rows();
+  const int64_t dim = args.ple_dim;
+  const Input input{.x = x, .rows = rows, .cols = hidden};
+  const Input gated{.x = scratch_.ple, .rows = rows, .cols = dim};
+  const std::array gate = {args.gate};
+  const std::array projection = {args.projection};
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, gate);
+    pool_.barrier();
+    const StaticRange mine = share(thread, dim, rows);
+    multiply_rows(thread, activations(input, *args.gate), *args.gate, mine.begin, mine.end,
+                  scratch_.ple + mine.begin, dim);
+    for (int64_t r = 0; r < rows; ++r)
+      kernels_.gelu_mul(scratch_.ple + r * dim + mine.begin,
+                        args.inputs + r * args.inputs_stride + mine.begin, mine.end - mine.begin);
+    pool_.barrier();
+    prepare(thread, gated, projection);
+    pool_.barrier();
+    multiply(thread, activations(gated, *args.projection), *args.projection, hidden, scratch_.y);
+    pool_.barrier();
+    const StaticRange own = static_range(rows, thread, pool_.size());
+    for (int64_t r = own.begin; r < own.end; ++r)
+      kernels_.rms_norm_add_row(scratch_.y + r * hidden, hidden, args.post_norm, args.eps, args.layer_scalar,
+                                x + r * hidden);
+  });
+  tap("per_layer_projection", scratch_.y, rows, hidden);
+}
+
+void CpuBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
+                                  float* out) noexcept {
+  const int n = rows.count;
+  const int64_t width = int64_t{layers} * args.ple_dim;
+  const Input input{.x = x0, .rows = n, .cols = args.projection->cols()};
+  const std::array weights = {args.projection};
+  const MatrixView& table = static_cast<const cpu::StoredTable&>(*args.table).stored;
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    multiply(thread, activations(input, *args.projection), *args.projection, width, scratch_.ple);
+    pool_.barrier();
+    const StaticRange mine = static_range(n, thread, pool_.size());
+    float* scratch = thread_scratch_[static_cast<size_t>(thread)].row;
+    for (int64_t r = mine.begin; r < mine.end; ++r) {
+      float* p = scratch_.ple + r * width;
+      kernels_.scale(p, args.projection_scale, width);
+      for (int l = 0; l < layers; ++l)
+        kernels_.rms_norm_row(p + int64_t{l} * args.ple_dim, args.ple_dim, args.norm, args.eps,
+                              p + int64_t{l} * args.ple_dim);
+      gather_row(table, rows.tokens[r], width, args.embed_scale, scratch, out + r * width);
+      kernels_.add_scale(out + r * width, p, args.combination_scale, width);
+    }
+  });
+  tap_and_anchor("per_layer_inputs", out, n, width);
+}
+
+void CpuBackend::logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept {
+  const Input input{.x = h, .rows = rows, .cols = head.cols()};
+  const std::array weights = {&head};
+  const int64_t vocab = head.rows();
+  pool_.run([&](int thread) noexcept {
+    prepare(thread, input, weights);
+    pool_.barrier();
+    const StaticRange mine = share(thread, vocab, rows);
+    const cpu::Activations a = activations(input, head);
+    constexpr int64_t kChunk = 2048;  // outputs that are capped while they are in the cache
+    for (int64_t begin = mine.begin; begin < mine.end; begin += kChunk) {
+      const int64_t end = std::min(begin + kChunk, mine.end);
+      multiply_rows(thread, a, head, begin, end, out + begin, vocab);
+      for (int64_t r = 0; r < rows && cap > 0; ++r)
+        kernels_.softcap(out + r * vocab + begin, cap, end - begin);
+    }
+  });
+}
+
+}  // namespace facet

@@ -1,0 +1,202 @@
+// The CPU backend's products, on every instruction set this machine has, against the definition.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/isa.h"
+#include "base/error.h"
+#include "quant/dequantize.h"
+#include "support/random_matrix.h"
+
+namespace facet {
+namespace {
+
+using testing::random_floats;
+using testing::RandomMatrix;
+
+struct ProductCase {
+  Encoding encoding;
+  int group;
+  DType scale;
+  int64_t rows, cols;
+};
+
+const std::vector<ProductCase> kCases = {
+    {Encoding::kAffine4, 64, DType::kBF16, 256, 1536},  // E2B's shapes, the longest ones shortened
+    {Encoding::kAffine4, 64, DType::kBF16, 96, 12288},
+    {Encoding::kAffine4, 64, DType::kBF16, 1536, 256},
+    {Encoding::kAffine4, 64, DType::kF16, 48, 2048},
+    {Encoding::kAffine4, 32, DType::kBF16, 80, 96},
+    {Encoding::kAffine4, 128, DType::kF32, 33, 384},
+    {Encoding::kAffine4, 32, DType::kF16, 1, 32},
+    {Encoding::kAffine4, 64, DType::kF32, 17, 192},
+    {Encoding::kAffine8, 64, DType::kBF16, 128, 1536},
+    {Encoding::kAffine8, 32, DType::kF16, 31, 160},
+    {Encoding::kAffine8, 128, DType::kBF16, 16, 1024},
+    {Encoding::kAffine8, 64, DType::kF32, 5, 64},
+    {Encoding::kBF16, 0, DType::kF32, 256, 1536},
+    {Encoding::kBF16, 0, DType::kF32, 19, 77},
+    {Encoding::kF16, 0, DType::kF32, 130, 515},
+    {Encoding::kF16, 0, DType::kF32, 3, 1},
+    {Encoding::kF32, 0, DType::kF32, 65, 333},
+    {Encoding::kF32, 0, DType::kF32, 512, 16},
+};
+
+class CpuProducts : public ::testing::TestWithParam<std::string> {
+ protected:
+  /// A backend on the parameter's instruction set with `w` loaded and room for `rows`.
+  struct Loaded {
+    CpuBackend backend;
+    std::unique_ptr<Weight> w;
+    Loaded(const std::string& isa, int threads, const MatrixView& view, int rows) : backend({threads, isa}) {
+      w = backend.load(view, WeightUse::kMatmul);
+      Limits limits;
+      limits.rows = rows;
+      limits.hidden = static_cast<int>(view.cols);
+      backend.reserve(limits);
+    }
+    std::vector<float> multiply(const float* x, int rows, int64_t out) {
+      std::vector<float> y(static_cast<size_t>(rows * out), NAN);
+      backend.matmul(x, rows, *w, out, y.data());
+      return y;
+    }
+  };
+};
+
+/// What the product should be for activations as the kernels see them, in double, and the magnitude of its
+/// terms.
+void check_against_exact(const ProductCase& c, const MatrixView& view, const cpu::KernelTable& kernels,
+                         const std::vector<float>& x, int rows, const std::vector<float>& y) {
+  std::vector<float> seen = x;
+  if (c.group > 0) {
+    // Quantisation itself is checked against its definition: codes within half a step, the sum of what they
+    // stand for.
+    std::vector<int8_t> codes(static_cast<size_t>(c.cols));
+    std::vector<float> scales(static_cast<size_t>(c.cols / c.group));
+    std::vector<float> sums(scales.size());
+    for (int t = 0; t < rows; ++t) {
+      const float* row = x.data() + t * c.cols;
+      kernels.quantize_row(row, c.cols, c.cols, c.group, codes.data(), scales.data(), sums.data());
+      for (int64_t k = 0; k < c.cols; ++k) {
+        const float scale = scales[static_cast<size_t>(k / c.group)];
+        const float value = scale * static_cast<float>(codes[static_cast<size_t>(k)]);
+        ASSERT_LE(std::fabs(value - row[k]), 0.5001F * scale + 1e-30F);
+        seen[static_cast<size_t>(t * c.cols + k)] = value;
+      }
+    }
+  }
+  std::vector<float> w(static_cast<size_t>(c.cols));
+  for (int64_t r = 0; r < c.rows; ++r) {
+    dequantize_row(view, r, w.data());
+    for (int t = 0; t < rows; ++t) {
+      double exact = 0;
+      double magnitude = 0;
+      for (int64_t k = 0; k < c.cols; ++k) {
+        const double term = double{w[static_cast<size_t>(k)]} * seen[static_cast<size_t>(t * c.cols + k)];
+        exact += term;
+        magnitude += std::fabs(term);
+      }
+      // n f32 additions of terms that add up to `magnitude` err by less than n · 2⁻²⁴ · magnitude, and in
+      // practice by about √n of it; 8-bit affine sums cancel code · scale against the bias, hence the factor.
+      const double n = c.group > 0 ? double(c.cols) / c.group + 4 : double(c.cols) + 4;
+      const double bound = (8 * std::sqrt(n) + 32) * 0x1p-24 * magnitude + 1e-30;
+      ASSERT_NEAR(y[static_cast<size_t>(t * c.rows + r)], exact, bound) << "row " << r << " token " << t;
+    }
+  }
+}
+
+TEST_P(CpuProducts, MatchTheDefinition) {
+  uint32_t seed = 1;
+  for (const ProductCase& c : kCases) {
+    const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, ++seed);
+    for (const int rows : {1, 2, 3, 7, 40}) {
+      SCOPED_TRACE(fmt::format("{} group {} {} [{}, {}] x {}", encoding_name(c.encoding), c.group,
+                               dtype_name(c.scale), c.rows, c.cols, rows));
+      Loaded loaded(GetParam(), 2, matrix.view(), rows);
+      const auto x = random_floats(rows * c.cols, ++seed);
+      const auto y = loaded.multiply(x.data(), rows, c.rows);
+      check_against_exact(c, matrix.view(), loaded.backend.kernels(), x, rows, y);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(CpuProducts, ARowDoesNotDependOnItsBatch) {
+  uint32_t seed = 100;
+  for (const ProductCase& c : kCases) {
+    SCOPED_TRACE(fmt::format("{} group {} [{}, {}]", encoding_name(c.encoding), c.group, c.rows, c.cols));
+    const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, ++seed);
+    constexpr int kRows = 29;
+    Loaded loaded(GetParam(), 2, matrix.view(), kRows);
+    const auto x = random_floats(kRows * c.cols, ++seed);
+    const auto all = loaded.multiply(x.data(), kRows, c.rows);
+    for (int rows = 1; rows < kRows; rows += 3) {
+      const auto some = loaded.multiply(x.data() + c.cols, rows, c.rows);
+      const std::vector<float> same(all.begin() + c.rows, all.begin() + (rows + 1) * c.rows);
+      ASSERT_EQ(some, same) << rows << " rows";
+    }
+  }
+}
+
+TEST_P(CpuProducts, ThreadsDoNotChangeTheResult) {
+  const ProductCase c{Encoding::kAffine4, 64, DType::kBF16, 300, 512};
+  const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 7);
+  for (const int rows : {1, 30}) {
+    const auto x = random_floats(rows * c.cols, 8);
+    const auto one = Loaded(GetParam(), 1, matrix.view(), rows).multiply(x.data(), rows, c.rows);
+    for (const int threads : {2, 3, 7})
+      ASSERT_EQ(Loaded(GetParam(), threads, matrix.view(), rows).multiply(x.data(), rows, c.rows), one);
+  }
+}
+
+TEST_P(CpuProducts, OfTheFirstOutputs) {
+  const ProductCase c{Encoding::kAffine8, 64, DType::kBF16, 100, 128};
+  const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 9);
+  Loaded loaded(GetParam(), 2, matrix.view(), 3);
+  const auto x = random_floats(3 * c.cols, 10);
+  const auto all = loaded.multiply(x.data(), 3, c.rows);
+  const auto some = loaded.multiply(x.data(), 3, 37);
+  for (size_t t = 0; t < 3; ++t)
+    for (size_t r = 0; r < 37; ++r) ASSERT_EQ(some[t * 37 + r], all[t * 100 + r]);
+}
+
+TEST_P(CpuProducts, ZeroAndHugeActivations) {
+  const ProductCase c{Encoding::kAffine4, 64, DType::kBF16, 16, 128};
+  const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 11);
+  Loaded loaded(GetParam(), 1, matrix.view(), 2);
+  std::vector<float> x(2 * 128, 0.0F);
+  for (size_t k = 128; k < 256; ++k) x[k] = 1e30F;
+  const auto y = loaded.multiply(x.data(), 2, c.rows);
+  for (size_t r = 0; r < 16; ++r) {
+    EXPECT_EQ(y[r], 0.0F);
+    EXPECT_TRUE(std::isfinite(y[16 + r]));
+  }
+}
+
+TEST(CpuLoad, RefusesGroupsThatDoNotDivide) {
+  CpuBackend backend({1, ""});
+  RandomMatrix matrix(Encoding::kAffine4, 4, 128, 64, DType::kBF16, 1);
+  MatrixView view = matrix.view();
+  view.group_size = 48;
+  EXPECT_THROW(static_cast<void>(backend.load(view, WeightUse::kMatmul)), Error);
+}
+
+TEST(CpuIsa, NamesAreChecked) {
+  EXPECT_THROW(static_cast<void>(cpu::choose_kernels("sse9")), Error);
+  EXPECT_STREQ(cpu::choose_kernels("portable").name, "portable");
+  EXPECT_STREQ(cpu::choose_kernels("").name, cpu::available_kernels().front()->name);
+}
+
+std::vector<std::string> isa_names() {
+  std::vector<std::string> names;
+  for (const cpu::KernelTable* table : cpu::available_kernels()) names.emplace_back(table->name);
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(Isa, CpuProducts, ::testing::ValuesIn(isa_names()),
+                         [](const auto& isa) { return isa.param; });
+
+}  // namespace
+}  // namespace facet
