@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "quant/blocks.h"
+
 namespace facet {
 namespace {
 
@@ -24,6 +26,15 @@ void affine(const MatrixView& m, int64_t row, float* out) noexcept {
   }
 }
 
+using DecodeBlock = void (*)(const std::byte* block, float* out) noexcept;
+
+void blocks(const MatrixView& m, int64_t row, DecodeBlock decode, float* out) noexcept {
+  const int block = encoding_block(m.encoding);
+  const std::byte* data = m.data + row * m.row_bytes();
+  for (int64_t i = 0; i < m.cols / block; ++i)
+    decode(data + i * encoding_block_bytes(m.encoding), out + i * block);
+}
+
 }  // namespace
 
 void dequantize_row(const MatrixView& m, int64_t row, float* out) noexcept {
@@ -33,9 +44,18 @@ void dequantize_row(const MatrixView& m, int64_t row, float* out) noexcept {
     case Encoding::kBF16: return floats(m, row, DType::kBF16, out);
     case Encoding::kAffine4:
     case Encoding::kAffine8: return affine(m, row, out);
-    default:
-      // The readers refuse an encoding they cannot serve, so no block format gets here yet.
-      for (int64_t i = 0; i < m.cols; ++i) out[i] = NAN;
+    case Encoding::kQ4_0: return blocks(m, row, decode_q4_0, out);
+    case Encoding::kQ4_1: return blocks(m, row, decode_q4_1, out);
+    case Encoding::kQ5_0: return blocks(m, row, decode_q5_0, out);
+    case Encoding::kQ5_1: return blocks(m, row, decode_q5_1, out);
+    case Encoding::kQ8_0: return blocks(m, row, decode_q8_0, out);
+    case Encoding::kQ2_K: return blocks(m, row, decode_q2_k, out);
+    case Encoding::kQ3_K: return blocks(m, row, decode_q3_k, out);
+    case Encoding::kQ4_K: return blocks(m, row, decode_q4_k, out);
+    case Encoding::kQ5_K: return blocks(m, row, decode_q5_k, out);
+    case Encoding::kQ6_K: return blocks(m, row, decode_q6_k, out);
+    case Encoding::kIQ4_NL: return blocks(m, row, decode_iq4_nl, out);
+    case Encoding::kIQ4_XS: return blocks(m, row, decode_iq4_xs, out);
   }
 }
 
