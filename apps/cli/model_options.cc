@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/terminal.h"
+#include "formats/checkpoint_tokenizer.h"
 
 namespace facet::cli {
 
@@ -85,9 +86,9 @@ LoadedModel load_model(const ModelOptions& options, const EngineOptions& engine_
 }
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
-  if (!checkpoint.tokenizer_json)
-    throw bad_input("the model has no tokenizer.json: give token ids with --ids instead of text");
-  return text::Tokenizer::load(*checkpoint.tokenizer_json);
+  auto tokenizer = open_tokenizer(checkpoint);
+  if (!tokenizer) throw bad_input("the model has no tokenizer: give token ids with --ids instead of text");
+  return *std::move(tokenizer);
 }
 
 }  // namespace facet::cli

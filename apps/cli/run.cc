@@ -49,7 +49,7 @@ class RunCommand final : public Command {
     const LoadedModel loaded = load_model(model_, model_.engine_options());
     Engine& engine = *loaded.engine;
     std::optional<text::Tokenizer> tokenizer;
-    if (prompt_ || engine.checkpoint().tokenizer_json) tokenizer = load_tokenizer(engine.checkpoint());
+    if (prompt_ || engine.checkpoint().tokenizer_file) tokenizer = load_tokenizer(engine.checkpoint());
     const std::vector<int32_t> prompt = prompt_ids(tokenizer);
 
     std::string text;

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/quote.h"
+#include "formats/gguf.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_weights.h"
 #include "formats/hf_config.h"
 #include "formats/hf_weights.h"
 #include "formats/hub_cache.h"
@@ -23,7 +27,7 @@ std::optional<fs::path> existing(const fs::path& path) {
 
 /// What lies beside the weights in a Hugging Face directory.
 void read_companions(const fs::path& directory, Checkpoint& checkpoint) {
-  checkpoint.tokenizer_json = existing(directory / "tokenizer.json");
+  checkpoint.tokenizer_file = existing(directory / "tokenizer.json");
   if (const auto path = existing(directory / "generation_config.json")) {
     const Json json = parse_json_file(*path);
     checkpoint.generation = read_generation_config(JsonView(json, path->string()));
@@ -72,16 +76,48 @@ Checkpoint open_with_config(const fs::path& directory, OpenWeights open_weights)
   return open_hf(directory, JsonView(json, path.string()), open_weights());
 }
 
-Checkpoint open_directory(const fs::path& directory) {
-  return open_with_config(directory, [&] { return ShardedSafetensors::open(directory); });
+Checkpoint open_gguf(MappedFile mapping) {
+  const fs::path path = mapping.path();
+  GgufFile file(std::move(mapping));
+  Checkpoint checkpoint;
+  checkpoint.spec = gguf_model_spec(file);
+  checkpoint.generation = gguf_generation_config(file);
+  checkpoint.files = {path};
+  checkpoint.bytes = file.file_bytes();
+  checkpoint.format = fmt::format("GGUF {}", gguf_main_encoding(file));
+  if (file.metadata().contains("tokenizer.ggml.model")) checkpoint.tokenizer_file = path;
+  checkpoint.weights = std::make_unique<GgufWeights>(std::move(file));
+  return checkpoint;
 }
 
 Checkpoint open_file(const fs::path& path) {
   // The file first: what it is says more than what is missing beside it.
+  MappedFile mapping(path);
+  if (GgufFile::is_gguf(mapping.bytes())) return open_gguf(std::move(mapping));
   std::vector<SafetensorsFile> files;
-  files.emplace_back(path);
+  files.emplace_back(std::move(mapping));
   const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
   return open_with_config(directory, [&] { return ShardedSafetensors(std::move(files)); });
+}
+
+/// The one GGUF file of a directory without config.json, or nothing.
+std::optional<fs::path> only_gguf(const fs::path& directory) {
+  std::optional<fs::path> only;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (entry.path().extension() != ".gguf") continue;
+    if (only)
+      throw bad_input(
+          fmt::format("{}: expected one GGUF file, got several: name the one to open", directory.string()));
+    only = entry.path();
+  }
+  return only;
+}
+
+Checkpoint open_directory(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::exists(directory / "config.json", error))
+    if (const auto gguf = only_gguf(directory)) return open_file(*gguf);
+  return open_with_config(directory, [&] { return ShardedSafetensors::open(directory); });
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct Checkpoint {
   ModelSpec spec;  ///< validated
   std::unique_ptr<WeightSource> weights;
   GenerationConfig generation;
-  std::optional<std::filesystem::path> tokenizer_json;
+  std::optional<std::filesystem::path> tokenizer_file;  ///< tokenizer.json, or the GGUF file itself
   std::string format;                        ///< for people: "Hugging Face bf16", "MLX 4-bit group 64"
   std::vector<std::filesystem::path> files;  ///< that hold the weights
   uint64_t bytes = 0;                        ///< of those files

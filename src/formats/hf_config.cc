@@ -9,15 +9,10 @@
 #include "base/error.h"
 #include "base/quote.h"
 #include "formats/rope_table.h"
+#include "model/spec_limits.h"
 
 namespace facet {
 namespace {
-
-// Bounds for reading; validate() has the last word.
-constexpr int kMaxLayers = 1024;
-constexpr int kMaxSize = 1 << 26;
-constexpr int kMaxShare = 1 << 20;  // keeps 2 · intermediate_size an int
-constexpr double kMaxTheta = 1e12;
 
 constexpr int kDefaultGlobalHeadDim = 512;
 constexpr int kDefaultPattern = 6;  // every sixth layer attends fully unless layer_types says otherwise
@@ -45,8 +40,8 @@ std::vector<LayerKind> layer_kinds(const JsonView& text, int layers) {
 
 /// Head sizes by the layer's kind, as the published checkpoints give them.
 void apply_global_sizes(const JsonView& text, ModelSpec& spec) {
-  const int head_dim = text.integer_or("global_head_dim", kDefaultGlobalHeadDim, 1, kMaxSize);
-  const int kv_heads = text.integer_or("num_global_key_value_heads", 0, 1, kMaxSize);
+  const int head_dim = text.integer_or("global_head_dim", kDefaultGlobalHeadDim, 1, kMaxHeadDim);
+  const int kv_heads = text.integer_or("num_global_key_value_heads", 0, 1, kMaxHeads);
   const bool k_eq_v = text.boolean_or("attention_k_eq_v", false);
   for (LayerSpec& layer : spec.layers) {
     if (!layer.is_full()) continue;
@@ -69,8 +64,8 @@ void apply_per_layer_config(const JsonView& overrides, ModelSpec& spec) {
       if (field != "head_dim" && field != "num_key_value_heads")
         throw bad_input(fmt::format("{}: expected head_dim and num_key_value_heads, got {}",
                                     layer_config.where(), quote(field)));
-    layer.head_dim = layer_config.integer_or("head_dim", layer.head_dim, 1, kMaxSize);
-    layer.kv_heads = layer_config.integer_or("num_key_value_heads", layer.kv_heads, 1, kMaxSize);
+    layer.head_dim = layer_config.integer_or("head_dim", layer.head_dim, 1, kMaxHeadDim);
+    layer.kv_heads = layer_config.integer_or("num_key_value_heads", layer.kv_heads, 1, kMaxHeads);
   }
 }
 
@@ -89,7 +84,7 @@ RopeParameters rope_parameters(const JsonView& text, LayerKind kind) {
   RopeParameters rope;
   const JsonView theta = parameters.at("rope_theta");
   rope.theta = theta.positive_number();
-  if (rope.theta > kMaxTheta) throw theta.unexpected(fmt::format("at most {}", kMaxTheta));
+  if (rope.theta > kMaxRopeTheta) throw theta.unexpected(fmt::format("at most {}", kMaxRopeTheta));
   const std::string type = parameters.string_or("rope_type", "default");
   if (type == "proportional") {
     rope.rotary_factor = parameters.number_or("partial_rotary_factor", 1.0);
@@ -104,28 +99,28 @@ RopeParameters rope_parameters(const JsonView& text, LayerKind kind) {
 void resolve_ropes(const JsonView& text, ModelSpec& spec) {
   for (LayerSpec& layer : spec.layers) {
     const RopeParameters rope = rope_parameters(text, layer.kind);
-    layer.rope = rope_index(spec, rope.theta, layer.head_dim,
-                            static_cast<int>(rope.rotary_factor * layer.head_dim / 2));
+    const int pairs = static_cast<int>(rope.rotary_factor * layer.head_dim / 2);
+    layer.rope = rope_index(spec, RopeSpec::make(rope.theta, layer.head_dim, pairs));
   }
 }
 
 void resolve_ffn(const JsonView& text, ModelSpec& spec) {
-  const int width = text.at("intermediate_size").integer(1, kMaxShare);
+  const int width = text.at("intermediate_size").integer(1, kMaxWidth / 2);
   const bool double_wide = text.boolean_or("use_double_wide_mlp", false);
   for (int l = 0; l < spec.layer_count(); ++l)
     spec.layers[static_cast<size_t>(l)].ffn_dim = double_wide && !spec.owns_kv(l) ? 2 * width : width;
   if (!text.boolean_or("enable_moe_block", false)) return;
   MoeSpec moe;
-  moe.experts = text.at("num_experts").integer(1, kMaxSize);
+  moe.experts = text.at("num_experts").integer(1, kMaxExperts);
   moe.top_k = text.at("top_k_experts").integer(1, moe.experts);
-  moe.ffn_dim = text.at("moe_intermediate_size").integer(1, kMaxSize);
+  moe.ffn_dim = text.at("moe_intermediate_size").integer(1, kMaxWidth);
   for (LayerSpec& layer : spec.layers) layer.moe = moe;
 }
 
 void resolve_per_layer_embeddings(const JsonView& text, ModelSpec& spec) {
-  spec.ple_dim = text.at("hidden_size_per_layer_input").integer(0, kMaxSize);
+  spec.ple_dim = text.at("hidden_size_per_layer_input").integer(0, kMaxWidth);
   if (spec.ple_dim == 0) return;
-  spec.ple_vocab_size = text.at("vocab_size_per_layer_input").integer(1, kMaxSize);
+  spec.ple_vocab_size = text.at("vocab_size_per_layer_input").integer(1, kMaxVocabulary);
   spec.ple_embed_scale = std::sqrt(static_cast<double>(spec.ple_dim));
   spec.ple_projection_scale = 1 / std::sqrt(static_cast<double>(spec.hidden_size));
   spec.ple_combination_scale = 1 / std::numbers::sqrt2;
@@ -149,19 +144,19 @@ void refuse_untied_head(const JsonView& section) {
 ModelSpec gemma4_spec(const JsonView& text) {
   refuse_other_math(text);
   ModelSpec spec;
-  spec.vocab_size = text.at("vocab_size").integer(1, kMaxSize);
-  spec.hidden_size = text.at("hidden_size").integer(1, kMaxSize);
-  spec.context_length = text.at("max_position_embeddings").integer(1, kMaxSize);
+  spec.vocab_size = text.at("vocab_size").integer(1, kMaxVocabulary);
+  spec.hidden_size = text.at("hidden_size").integer(1, kMaxWidth);
+  spec.context_length = text.at("max_position_embeddings").integer(1, kMaxContext);
   spec.rms_eps = text.number_or("rms_norm_eps", 1e-6);
   spec.logit_softcap = text.number_or("final_logit_softcapping", 0);
   spec.embed_scale = std::sqrt(static_cast<double>(spec.hidden_size));
   spec.attention_scale = 1;
 
   LayerSpec base;
-  base.head_dim = text.at("head_dim").integer(1, kMaxSize);
-  base.q_heads = text.at("num_attention_heads").integer(1, kMaxSize);
-  base.kv_heads = text.at("num_key_value_heads").integer(1, kMaxSize);
-  const int window = text.at("sliding_window").integer(1, kMaxSize);
+  base.head_dim = text.at("head_dim").integer(1, kMaxHeadDim);
+  base.q_heads = text.at("num_attention_heads").integer(1, kMaxHeads);
+  base.kv_heads = text.at("num_key_value_heads").integer(1, kMaxHeads);
+  const int window = text.at("sliding_window").integer(1, kMaxContext);
   const bool k_eq_v = text.boolean_or("attention_k_eq_v", false);
   for (const LayerKind kind : layer_kinds(text, text.at("num_hidden_layers").integer(1, kMaxLayers))) {
     LayerSpec& layer = spec.layers.emplace_back(base);

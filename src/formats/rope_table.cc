@@ -5,8 +5,7 @@
 
 namespace facet {
 
-int rope_index(ModelSpec& spec, double theta, int head_dim, int rotated_pairs) {
-  RopeSpec rope = RopeSpec::make(theta, head_dim, rotated_pairs);
+int rope_index(ModelSpec& spec, RopeSpec rope) {
   const auto same = std::ranges::find(spec.ropes, rope.inv_freq, &RopeSpec::inv_freq);
   const auto index = static_cast<int>(same - spec.ropes.begin());
   if (same == spec.ropes.end()) spec.ropes.push_back(std::move(rope));

@@ -5,7 +5,7 @@
 
 namespace facet {
 
-/// The index in spec.ropes of RopeSpec::make(theta, head_dim, rotated_pairs), which is added when it is new.
-int rope_index(ModelSpec& spec, double theta, int head_dim, int rotated_pairs);
+/// The index in spec.ropes of `rope`, which is added when no table there is equal.
+int rope_index(ModelSpec& spec, RopeSpec rope);
 
 }  // namespace facet

@@ -1,12 +1,13 @@
 #include "formats/safetensors.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace facet {
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path),
-      label_(path.string()),
+SafetensorsFile::SafetensorsFile(MappedFile file)
+    : file_(std::move(file)),
+      label_(file_->path().string()),
       file_bytes_(file_->bytes().size()),
       header_(parse_safetensors(file_->bytes(), label_)) {}
 

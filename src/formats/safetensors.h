@@ -46,7 +46,9 @@ struct SafetensorsHeader {
 class SafetensorsFile {
  public:
   /// Maps `path`. Reads the header alone. Throws Error{kBadInput}.
-  explicit SafetensorsFile(const std::filesystem::path& path);
+  explicit SafetensorsFile(const std::filesystem::path& path) : SafetensorsFile(MappedFile(path)) {}
+  /// Takes over a mapping.
+  explicit SafetensorsFile(MappedFile file);
   /// Reads from memory that outlives this.
   SafetensorsFile(std::span<const std::byte> bytes, std::string_view label);
 

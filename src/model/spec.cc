@@ -7,18 +7,10 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "model/spec_limits.h"
 
 namespace facet {
 namespace {
-
-// Far above any Gemma, low enough that every product of two of them fits an int.
-constexpr int kMaxLayers = 1024;
-constexpr int kMaxVocabulary = 1 << 24;
-constexpr int kMaxContext = 1 << 26;
-constexpr int kMaxWidth = 1 << 18;
-constexpr int kMaxHeads = 1024;
-constexpr int kMaxHeadDim = 2048;
-constexpr int kMaxExperts = 1024;
 
 void check_range(std::string_view field, int64_t got, int64_t low, int64_t high) {
   if (got < low || got > high)
@@ -118,6 +110,7 @@ RopeSpec RopeSpec::make(double theta, int head_dim, int rotated_pairs) {
   // In f32 step by step, as the reference implementations do: at position 100,000 the last bit of a
   // frequency is a visible angle, so a more exact value would be a different model.
   RopeSpec rope;
+  rope.theta = theta;
   rope.inv_freq.resize(static_cast<size_t>(head_dim / 2), 0.0F);
   const auto pairs = std::min(static_cast<size_t>(std::max(rotated_pairs, 0)), rope.inv_freq.size());
   for (size_t i = 0; i < pairs; ++i) {

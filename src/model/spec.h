@@ -14,6 +14,7 @@ enum class LayerKind : uint8_t { kSliding, kFull };
 /// Rotary embedding over pairs (i, i + head_dim/2), "rotate half". A pair whose frequency is 0 stays.
 struct RopeSpec {
   std::vector<float> inv_freq;  // [head_dim / 2], radians a position
+  double theta = 0;             ///< the base they were made of, for people and for writers
 
   /// inv_freq[i] = theta^(−2i/head_dim) for i < rotated_pairs, 0 beyond. The "proportional" rule of Gemma 4's
   /// full layers is rotated_pairs = factor · head_dim / 2, with the exponent over the whole head_dim.
@@ -32,12 +33,12 @@ struct LayerSpec {
   int head_dim = 0;
   int q_heads = 0;
   int kv_heads = 0;
-  int window = 0;            ///< a query at p sees keys in (p − window, p]; 0: all up to p
-  int rope = 0;              ///< index into ModelSpec::ropes
-  int kv_source = 0;         ///< the layer whose K/V this one attends over; its own index when it owns them
+  int window = 0;     ///< a query at p sees keys in (p − window, p]; 0: all up to p
+  int rope = 0;       ///< index into ModelSpec::ropes
+  int kv_source = 0;  ///< the layer whose K/V this one attends over; its own index when it owns them
   int ffn_dim = 0;
-  bool v_from_k = false;     ///< V is the K projection (attention_k_eq_v); there is no v_proj
-  bool v_norm = true;        ///< weightless RMS norm on V
+  bool v_from_k = false;  ///< V is the K projection (attention_k_eq_v); there is no v_proj
+  bool v_norm = true;     ///< weightless RMS norm on V
   bool has_layer_scalar = true;
   std::optional<MoeSpec> moe;
 
@@ -52,9 +53,9 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
   std::vector<RopeSpec> ropes;
   double rms_eps = 1e-6;
-  double embed_scale = 1;      ///< √hidden_size
-  double attention_scale = 1;  ///< Gemma 4: 1; Gemma 3: query_pre_attn_scalar^-½
-  double logit_softcap = 0;    ///< 0: none
+  double embed_scale = 1;             ///< √hidden_size
+  double attention_scale = 1;         ///< Gemma 4: 1; Gemma 3: query_pre_attn_scalar^-½
+  double logit_softcap = 0;           ///< 0: none
   bool norm_weight_plus_one = false;  ///< Gemma 3 checkpoints store w − 1
   // Per-layer embeddings; ple_dim 0 means none.
   int ple_dim = 0;

@@ -26,7 +26,7 @@ TEST(Checkpoint, OpensGoldenE2b) {
   EXPECT_THAT(c.files, ElementsAre(golden("tiny-e2b") / "model.safetensors"));
   EXPECT_EQ(c.bytes, 1088932U);
   EXPECT_TRUE(c.warnings.empty());
-  EXPECT_EQ(c.tokenizer_json, std::nullopt);
+  EXPECT_EQ(c.tokenizer_file, std::nullopt);
 
   const ModelSpec& s = c.spec;
   EXPECT_EQ(s.architecture, "gemma4_text");

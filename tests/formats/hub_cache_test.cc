@@ -126,7 +126,7 @@ TEST_F(HubCache, OpensACheckpointByName) {
   add("generation_config.json", R"({"temperature":1.0,"top_k":64,"eos_token_id":[1,106]})");
   const Checkpoint c = open_checkpoint("org/name");
   EXPECT_EQ(c.spec.layer_count(), 10);
-  EXPECT_EQ(c.tokenizer_json, snapshot / "tokenizer.json");
+  EXPECT_EQ(c.tokenizer_file, snapshot / "tokenizer.json");
   EXPECT_EQ(c.generation.top_k, 64);
   EXPECT_EQ(c.spec.eos_ids, (std::vector<int>{1, 106}));
 }
