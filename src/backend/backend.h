@@ -148,6 +148,9 @@ class Backend {
   /// cannot serve and Error{kDevice} when memory is short.
   [[nodiscard]] virtual std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) = 0;
 
+  /// Whether load() copies what products read, so that the mapping's pages need not stay in memory.
+  [[nodiscard]] virtual bool copies_weights() const noexcept { return false; }
+
   /// Allocates all scratch memory for steps within `limits`.
   virtual void reserve(const Limits& limits);
 

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstring>
 #include <string_view>
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -71,6 +72,15 @@ void MappedFile::will_need(std::span<const std::byte> range) const noexcept {
   const auto begin = reinterpret_cast<uintptr_t>(range.data()) & ~(page - 1);
   const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size());
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
+}
+
+void MappedFile::release(std::span<const std::byte> range) const noexcept {
+  const std::less_equal<> not_after;
+  if (!not_after(data_, range.data()) || !not_after(range.data() + range.size(), data_ + size_)) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(range.data()) + page - 1) & ~(page - 1);
+  const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size()) & ~(page - 1);
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 void exit_cleanly_on_shrunk_mapping() {

@@ -25,6 +25,10 @@ class MappedFile {
   /// Asks the kernel to read the pages of `range` (part of bytes()) ahead.
   void will_need(std::span<const std::byte> range) const noexcept;
 
+  /// Lets the whole pages inside `range` leave this process's memory; they are read again from the file when
+  /// touched. A range that is not part of bytes() is left alone.
+  void release(std::span<const std::byte> range) const noexcept;
+
  private:
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;

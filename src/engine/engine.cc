@@ -23,6 +23,7 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
 
 Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
     : checkpoint_(std::move(checkpoint)), backend_(make_backend(options)) {
+  if (options.profile != nullptr) backend_ = make_profiled(std::move(backend_), *options.profile);
   const ModelSpec& model = checkpoint_.spec;
   KvOptions kv;
   kv.type = options.kv.value_or(backend_->default_kv_type());

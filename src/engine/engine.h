@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/profiled.h"
 #include "formats/checkpoint.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
@@ -25,6 +26,7 @@ struct EngineOptions {
   int logit_rows = 0;            ///< most rows of one logits() call; 0: as many as sequences, at least 16
   std::optional<KvType> kv;      ///< the backend's default when empty
   int64_t prefix_bytes = 0;      ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
+  Profile* profile = nullptr;    ///< times every operation into it; for backends that work synchronously
   LoadProgress progress;
 };
 

@@ -61,6 +61,11 @@ std::optional<MatrixView> float_matrix(const StoredTensor& tensor) {
 HfWeights::HfWeights(ShardedSafetensors files, std::optional<MlxQuantization> quantization)
     : files_(std::move(files)), quantization_(std::move(quantization)), prefix_(find_prefix(files_)) {}
 
+void HfWeights::release(const MatrixView& view) const noexcept {
+  for (const SafetensorsFile& file : files_.files())
+    file.release({view.data, static_cast<size_t>(view.rows * view.row_bytes())});
+}
+
 std::string HfWeights::stored_name(std::string_view name) const {
   if (!name.starts_with(kCanonical)) return std::string(name);
   return prefix_ + std::string(name.substr(kCanonical.size()));

@@ -22,6 +22,7 @@ class HfWeights final : public WeightSource {
 
   [[nodiscard]] std::optional<MatrixView> matrix(std::string_view name) const override;
   [[nodiscard]] std::optional<std::vector<float>> vector(std::string_view name) const override;
+  void release(const MatrixView& view) const noexcept override;
   [[nodiscard]] std::string stored_name(std::string_view name) const override;
 
   [[nodiscard]] const ShardedSafetensors& files() const noexcept { return files_; }

@@ -58,6 +58,10 @@ class SafetensorsFile {
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept {
     return header_.metadata;
   }
+  /// Lets the pages of a tensor's bytes leave this process's memory (MappedFile::release).
+  void release(std::span<const std::byte> range) const noexcept {
+    if (file_) file_->release(range);
+  }
   /// The path, for messages.
   [[nodiscard]] const std::string& label() const noexcept { return label_; }
   [[nodiscard]] uint64_t file_bytes() const noexcept { return file_bytes_; }

@@ -111,6 +111,7 @@ struct Loader {
       throw bad_input(fmt::format("{}: expected shape [{}, {}], got [{}, {}]", source.stored_name(name), rows,
                                   cols, stored->rows, stored->cols));
     place = backend.load(*stored, use);
+    if (use == WeightUse::kMatmul && backend.copies_weights()) source.release(*stored);
     done += rows * cols;
     if (progress) progress(done, total);
   }

@@ -36,6 +36,7 @@ class CpuBackend final : public Backend {
   void download(void* host, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
+  [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,

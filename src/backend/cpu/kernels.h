@@ -126,7 +126,6 @@ struct KernelTable {
   /// (a multiply and an add count as two).
   double (*int8_peak)(int64_t iterations);
   double (*f32_peak)(int64_t iterations);
-  double (*bf16_peak)(int64_t iterations);  ///< null where there is no bf16 dot product
 };
 
 [[nodiscard]] const KernelTable& portable_kernels();
