@@ -49,6 +49,7 @@ Tokenizer Tokenizer::from_json(std::string_view bytes, std::string_view source) 
 
 Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {
   check_pieces();
+  promote_delimiters();
   index_ = PieceIndex(vocabulary_.pieces);
   if (const int32_t twice = index_.duplicate(); twice >= 0) {
     const std::string& piece = vocabulary_.pieces[static_cast<size_t>(twice)];
@@ -86,6 +87,17 @@ void Tokenizer::check_pieces() const {
   if (v.eos) check_id(*v.eos, "eos");
   if (v.unknown) check_id(*v.unknown, "unknown-token");
   if (v.padding) check_id(*v.padding, "padding");
+}
+
+/// Some GGUF files declare Gemma 4's delimiters as user-defined, so that they are printed. They are
+/// structure all the same: a user's text must not be able to spell one.
+void Tokenizer::promote_delimiters() {
+  for (size_t i = 0; i < vocabulary_.pieces.size(); ++i) {
+    const std::string_view piece = vocabulary_.pieces[i];
+    if (vocabulary_.types[i] == TokenType::kUserDefined && piece.size() > 3 && piece.front() == '<' &&
+        piece.back() == '>' && (piece[1] == '|' || piece[piece.size() - 2] == '|'))
+      vocabulary_.types[i] = TokenType::kControl;
+  }
 }
 
 void Tokenizer::index_byte_tokens() {

@@ -99,6 +99,7 @@ class Tokenizer {
     return has_type(id, TokenType::kNormal) || has_type(id, TokenType::kUserDefined);
   }
   void check_pieces() const;
+  void promote_delimiters();
   void index_byte_tokens();
   void index_added_tokens();
   [[nodiscard]] std::vector<MergeRule> rules_by_rank() const;
