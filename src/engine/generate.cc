@@ -21,7 +21,8 @@ bool cancelled(const GenerateOptions& options) noexcept {
 }
 
 /// Feeds the prompt in chunks; false when cancelled on the way.
-bool feed_prompt(Engine& engine, int sequence, std::span<const int32_t> prompt, const GenerateOptions& options) {
+bool feed_prompt(Engine& engine, int sequence, std::span<const int32_t> prompt,
+                 const GenerateOptions& options) {
   const auto total = static_cast<int>(prompt.size());
   const int chunk = engine.cache().options().chunk;
   for (int done = 0; done < total;) {
@@ -61,6 +62,7 @@ GenerateResult generate(Engine& engine, int sequence, std::span<const int32_t> p
   const int max_tokens = options.max_tokens > 0 ? std::min(options.max_tokens, most) : most;
 
   Sampler sampler(options.sampling, engine.spec().vocab_size);
+  sampler.see_prompt(options.history);
   sampler.see_prompt(prompt);
   GenerateResult result;
   result.ids.reserve(static_cast<size_t>(max_tokens));
