@@ -111,7 +111,8 @@ std::string zsh_script(const std::vector<CommandInfo>& commands) {
 std::string fish_script(const std::vector<CommandInfo>& commands) {
   std::string out;
   for (const CommandInfo& c : commands) {
-    out += fmt::format("complete -c facet -n __fish_use_subcommand -f -a {} -d {}\n", c.name, shell_quoted(c.help));
+    out += fmt::format("complete -c facet -n __fish_use_subcommand -f -a {} -d {}\n", c.name,
+                       shell_quoted(c.help));
     for (const OptionInfo& o : c.options) {
       const bool is_long = o.name.starts_with("--");
       out += fmt::format("complete -c facet -n '__fish_seen_subcommand_from {}' {} {} -d {}\n", c.name,
@@ -127,7 +128,9 @@ class CompletionsCommand final : public Command {
 
   CLI::App* declare(CLI::App& program) override {
     CLI::App* app = program.add_subcommand("completions", "Print a completion script for a shell");
-    app->add_option("SHELL", shell_, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+    app->add_option("SHELL", shell_, "bash, zsh or fish")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
     app->footer(
         "bash: source <(facet completions bash)\n"
         "zsh:  source <(facet completions zsh)\n"

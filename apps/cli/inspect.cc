@@ -59,7 +59,8 @@ class InspectCommand final : public Command {
  public:
   CLI::App* declare(CLI::App& program) override {
     CLI::App* app = program.add_subcommand("inspect", "Show a checkpoint's architecture, sizes and formats");
-    app->add_option("MODEL", model_, "A directory, a file, or org/name; left out: FACET_MODEL or the demo model")
+    app->add_option("MODEL", model_,
+                    "A directory, a file, or org/name; left out: FACET_MODEL or the demo model")
         ->envname("FACET_MODEL");
     app->add_flag("--tensors", tensors_, "List every weight");
     app->add_flag("--json", json_, "As JSON");
@@ -132,7 +133,9 @@ class InspectCommand final : public Command {
                          {"window", layer.window},
                          {"kv_source", layer.kv_source},
                          {"ffn_dim", layer.ffn_dim}};
-      if (layer.moe) row["experts"] = {{"count", layer.moe->experts}, {"top_k", layer.moe->top_k}, {"ffn_dim", layer.moe->ffn_dim}};
+      if (layer.moe)
+        row["experts"] = {
+            {"count", layer.moe->experts}, {"top_k", layer.moe->top_k}, {"ffn_dim", layer.moe->ffn_dim}};
       layers.push_back(std::move(row));
     }
     OrderedJson files = OrderedJson::array();
@@ -167,7 +170,9 @@ class InspectCommand final : public Command {
   void print_text(const Checkpoint& checkpoint, const std::vector<TensorInfo>& tensors) const {
     const ModelSpec& spec = checkpoint.spec;
     const CacheSize cache = cache_size(spec);
-    const auto line = [](const char* name, const std::string& value) { fmt::print("{:<14}{}\n", name, value); };
+    const auto line = [](const char* name, const std::string& value) {
+      fmt::print("{:<14}{}\n", name, value);
+    };
     line("architecture", spec.architecture);
     line("format", fmt::format("{}, {} in {} file{}", checkpoint.format,
                                human_bytes(static_cast<int64_t>(checkpoint.bytes)), checkpoint.files.size(),
@@ -188,8 +193,9 @@ class InspectCommand final : public Command {
     fmt::print("\nlayer  kind     heads q/kv  head_dim  window  KV from  MLP\n");
     for (int l = 0; l < spec.layer_count(); ++l) {
       const LayerSpec& layer = spec.layers[static_cast<size_t>(l)];
-      fmt::print("{:>5}  {:<7}  {:>6}/{:<3}  {:>8}  {:>6}  {:>7}  {}{}\n", l, layer.is_full() ? "full" : "sliding",
-                 layer.q_heads, layer.kv_heads, layer.head_dim, layer.window > 0 ? std::to_string(layer.window) : "-",
+      fmt::print("{:>5}  {:<7}  {:>6}/{:<3}  {:>8}  {:>6}  {:>7}  {}{}\n", l,
+                 layer.is_full() ? "full" : "sliding", layer.q_heads, layer.kv_heads, layer.head_dim,
+                 layer.window > 0 ? std::to_string(layer.window) : "-",
                  spec.owns_kv(l) ? "own" : std::to_string(layer.kv_source), layer.ffn_dim,
                  layer.moe ? fmt::format(" + {} of {} experts of {}", layer.moe->top_k, layer.moe->experts,
                                          layer.moe->ffn_dim)
@@ -209,6 +215,8 @@ class InspectCommand final : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_inspect_command() { return std::make_unique<InspectCommand>(); }
+std::unique_ptr<Command> make_inspect_command() {
+  return std::make_unique<InspectCommand>();
+}
 
 }  // namespace facet::cli

@@ -30,9 +30,15 @@ InterruptGuard::InterruptGuard() {
   set_handler(on_signal);
 }
 
-InterruptGuard::~InterruptGuard() { set_handler(SIG_DFL); }
+InterruptGuard::~InterruptGuard() {
+  set_handler(SIG_DFL);
+}
 
-const std::atomic<bool>& InterruptGuard::requested() noexcept { return g_requested; }
-void InterruptGuard::reset() noexcept { g_requested = false; }
+const std::atomic<bool>& InterruptGuard::requested() noexcept {
+  return g_requested;
+}
+void InterruptGuard::reset() noexcept {
+  g_requested = false;
+}
 
 }  // namespace facet::cli

@@ -5,8 +5,8 @@
 
 namespace facet::cli {
 
-/// While alive, SIGINT and SIGTERM set requested() instead of ending the process; a second SIGINT before anybody
-/// looked ends it with code 130. One at a time.
+/// While alive, SIGINT and SIGTERM set requested() instead of ending the process; a second SIGINT before
+/// anybody looked ends it with code 130. One at a time.
 class InterruptGuard {
  public:
   InterruptGuard();

@@ -64,7 +64,8 @@ Checkpoint open_model(const std::string& model) {
   std::string name = model;
   if (name.empty()) {
     const auto demo = demo_model();
-    if (!demo) throw bad_input("no model: name one with -m MODEL or FACET_MODEL (the demo model is not installed)");
+    if (!demo)
+      throw bad_input("no model: name one with -m MODEL or FACET_MODEL (the demo model is not installed)");
     name = *demo;
   }
   Checkpoint checkpoint = open_checkpoint(name);

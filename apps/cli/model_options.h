@@ -31,8 +31,8 @@ struct ModelOptions {
 /// Throws Error{kBadInput} when there is none.
 [[nodiscard]] Checkpoint open_model(const std::string& model);
 
-/// Where the demo model lies: beside the installed program (../share/facet/models/fable), or in the source tree
-/// that the program was built in. Nothing when it is in neither.
+/// Where the demo model lies: beside the installed program (../share/facet/models/fable), or in the source
+/// tree that the program was built in. Nothing when it is in neither.
 [[nodiscard]] std::optional<std::string> demo_model();
 
 struct LoadedModel {

@@ -19,7 +19,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Examples:\n"
-    "  facet run \"Once upon a time\"                 complete a prompt with the model that ships with Facet\n"
+    "  facet run \"Once upon a time\"                 complete a prompt with the model that ships with "
+    "Facet\n"
     "  facet chat -m google/gemma-4-E2B-it           chat with a model in the Hugging Face cache\n"
     "  facet run -m ./model -n 64 --json < prompt.txt -\n"
     "  facet inspect ./model                          what a checkpoint holds and needs\n"

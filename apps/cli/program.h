@@ -3,8 +3,8 @@
 
 namespace facet::cli {
 
-/// Runs the command line. Returns the process's exit code: 0 ok, 1 the check or the run failed, 2 usage, 3 bad
-/// model or input, 4 device or memory, 130 interrupted.
+/// Runs the command line. Returns the process's exit code: 0 ok, 1 the check or the run failed, 2 usage, 3
+/// bad model or input, 4 device or memory, 130 interrupted.
 int run_program(int argc, char** argv);
 
 }  // namespace facet::cli

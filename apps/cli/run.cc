@@ -105,19 +105,18 @@ class RunCommand final : public Command {
     const auto rate = [](double tokens, double ms) { return ms > 0 ? 1000 * tokens / ms : 0; };
     // The first token is drawn from the prompt's logits: its time is the prompt's.
     const double steps = result.ids.empty() ? 0 : static_cast<double>(result.ids.size()) - 1;
-    const nlohmann::ordered_json out = {
-        {"text", text},
-        {"prompt_ids", prompt},
-        {"ids", result.ids},
-        {"stop_reason", stop_reason_name(result.stop_reason)},
-        {"timings",
-         {{"prompt_tokens", result.prompt_tokens},
-          {"prompt_ms", result.prompt_ms},
-          {"prompt_per_s", rate(result.prompt_tokens, result.prompt_ms)},
-          {"generated_tokens", result.ids.size()},
-          {"generated_ms", result.generated_ms},
-          {"generated_per_s", rate(steps, result.generated_ms)},
-          {"load_ms", load_ms}}}};
+    const nlohmann::ordered_json out = {{"text", text},
+                                        {"prompt_ids", prompt},
+                                        {"ids", result.ids},
+                                        {"stop_reason", stop_reason_name(result.stop_reason)},
+                                        {"timings",
+                                         {{"prompt_tokens", result.prompt_tokens},
+                                          {"prompt_ms", result.prompt_ms},
+                                          {"prompt_per_s", rate(result.prompt_tokens, result.prompt_ms)},
+                                          {"generated_tokens", result.ids.size()},
+                                          {"generated_ms", result.generated_ms},
+                                          {"generated_per_s", rate(steps, result.generated_ms)},
+                                          {"load_ms", load_ms}}}};
     fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
 
@@ -131,6 +130,8 @@ class RunCommand final : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_run_command() { return std::make_unique<RunCommand>(); }
+std::unique_ptr<Command> make_run_command() {
+  return std::make_unique<RunCommand>();
+}
 
 }  // namespace facet::cli

@@ -9,11 +9,14 @@ void SamplingOptions::declare(CLI::App& app) {
   app.add_option("--temp", temperature, "Temperature; 0 is greedy")->group(group);
   app.add_option("--top-k", top_k, "Keep the K likeliest tokens; 0 keeps all")->group(group);
   app.add_option("--top-p", top_p, "Keep the fewest tokens that hold this probability")->group(group);
-  app.add_option("--min-p", min_p, "Drop tokens below this share of the likeliest's probability")->group(group);
-  app.add_option("--repeat-penalty", repeat_penalty, "Above 1: make tokens seen before less likely")->group(group);
+  app.add_option("--min-p", min_p, "Drop tokens below this share of the likeliest's probability")
+      ->group(group);
+  app.add_option("--repeat-penalty", repeat_penalty, "Above 1: make tokens seen before less likely")
+      ->group(group);
   app.add_option("--frequency-penalty", frequency_penalty, "Lower a token's logit by this for each use")
       ->group(group);
-  app.add_option("--presence-penalty", presence_penalty, "Lower a used token's logit by this once")->group(group);
+  app.add_option("--presence-penalty", presence_penalty, "Lower a used token's logit by this once")
+      ->group(group);
   app.add_option("--seed", seed, "Same seed, same text (default: random)")->group(group);
   app.add_flag("--greedy", greedy, "Always the likeliest token")->group(group);
   app.add_option("--stop", stop, "End the answer before this text; may be repeated")

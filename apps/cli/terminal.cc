@@ -16,7 +16,9 @@ double seconds() {
 
 }  // namespace
 
-bool is_terminal(std::FILE* stream) noexcept { return ::isatty(::fileno(stream)) == 1; }
+bool is_terminal(std::FILE* stream) noexcept {
+  return ::isatty(::fileno(stream)) == 1;
+}
 
 bool has_colour(std::FILE* stream) noexcept {
   const char* no_color = std::getenv("NO_COLOR");
@@ -57,7 +59,9 @@ std::string printable(std::string_view text) {
 
 Progress::Progress(std::string title) : title_(std::move(title)), started_(seconds()) {}
 
-Progress::~Progress() { clear(); }
+Progress::~Progress() {
+  clear();
+}
 
 void Progress::update(int64_t done, int64_t total) {
   constexpr double kQuiet = 1.0;     // seconds before anything is worth showing

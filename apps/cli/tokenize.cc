@@ -25,7 +25,9 @@ class TokenizeCommand final : public Command {
   CLI::App* declare(CLI::App& program) override {
     CLI::App* app = program.add_subcommand("tokenize", "Turn text into token ids, or ids into text");
     app->add_option("TEXT", text_, "The text; - or nothing reads it from stdin");
-    app->add_option("-m,--model", model_, "A model, or a tokenizer.json")->envname("FACET_MODEL")->type_name("MODEL");
+    app->add_option("-m,--model", model_, "A model, or a tokenizer.json")
+        ->envname("FACET_MODEL")
+        ->type_name("MODEL");
     app->add_flag("--no-bos", no_bos_, "Do not put <bos> first");
     app->add_option("--ids", ids_, "Decode these ids instead, as 2,3,4")->delimiter(',')->type_name("IDS");
     app->add_flag("--jsonl", jsonl_, "Read {\"text\"} lines on stdin, write {\"ids\"} lines");
@@ -109,6 +111,8 @@ class TokenizeCommand final : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_tokenize_command() { return std::make_unique<TokenizeCommand>(); }
+std::unique_ptr<Command> make_tokenize_command() {
+  return std::make_unique<TokenizeCommand>();
+}
 
 }  // namespace facet::cli
