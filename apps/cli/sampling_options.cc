@@ -1,8 +1,23 @@
 #include "cli/sampling_options.h"
 
+#include <charconv>
 #include <random>
 
 namespace facet::cli {
+namespace {
+
+/// CLI11 lets 2⁶⁴ and more wrap to the largest value.
+const CLI::Validator kUint64(
+    [](const std::string& text) {
+      uint64_t value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      return error == std::errc() && end == text.data() + text.size()
+                 ? std::string()
+                 : "expected 0 to 18446744073709551615, got " + text;
+    },
+    "UINT64");
+
+}  // namespace
 
 void SamplingOptions::declare(CLI::App& app) {
   const auto group = "Sampling (defaults: the model's generation_config.json)";
@@ -17,7 +32,7 @@ void SamplingOptions::declare(CLI::App& app) {
       ->group(group);
   app.add_option("--presence-penalty", presence_penalty, "Lower a used token's logit by this once")
       ->group(group);
-  app.add_option("--seed", seed, "Same seed, same text (default: random)")->group(group);
+  app.add_option("--seed", seed, "Same seed, same text (default: random)")->group(group)->check(kUint64);
   app.add_flag("--greedy", greedy, "Always the likeliest token")->group(group);
   app.add_option("--stop", stop, "End the answer before this text; may be repeated")
       ->group(group)

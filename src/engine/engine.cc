@@ -50,9 +50,7 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
   size_t rows = 0;
   for (const SequenceTokens& part : parts) {
     rows += part.tokens.size();
-    for (const int32_t token : part.tokens)
-      if (token < 0 || token >= spec().vocab_size)
-        throw bad_input(fmt::format("token id {}: expected 0 to {}", token, spec().vocab_size - 1));
+    check_tokens(part.tokens);
   }
   if (rows > static_cast<size_t>(max_rows()))
     throw Error(ErrorCode::kUsage, fmt::format("a step of {} tokens: at most {} fit", rows, max_rows()));
@@ -71,6 +69,12 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
     }
   }
   forward_->run({tokens_, positions_, sequences_, outputs_}, whole);
+}
+
+void Engine::check_tokens(std::span<const int32_t> tokens) const {
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= spec().vocab_size)
+      throw bad_input(fmt::format("token id {}: expected 0 to {}", token, spec().vocab_size - 1));
 }
 
 std::span<const float> Engine::logits(int output) { return logits(output, 1); }

@@ -63,6 +63,9 @@ class Engine {
   void step(std::span<const SequenceTokens> parts, bool whole = false);
   void step(const SequenceTokens& part, bool whole = false) { step(std::span(&part, 1), whole); }
 
+  /// Throws Error{kBadInput} naming the first token that is not in the vocabulary.
+  void check_tokens(std::span<const int32_t> tokens) const;
+
   /// Logits [vocab] of output `i` of the last step, on the host; valid until the next call.
   std::span<const float> logits(int output);
   /// Logits [count, vocab] of outputs [first, first + count); count ≤ max_logit_rows().

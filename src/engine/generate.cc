@@ -54,6 +54,8 @@ GenerateResult generate(Engine& engine, int sequence, std::span<const int32_t> p
   const int stored = engine.cache().length(sequence);
   const int room = engine.context() - stored;
   if (prompt.empty()) throw bad_input("the prompt is empty");
+  engine.check_tokens(options.history);
+  engine.check_tokens(prompt);
   if (prompt.size() > static_cast<size_t>(room))
     throw bad_input(fmt::format("the prompt has {} tokens, the context of {} has room for {} (see --ctx)",
                                 prompt.size(), engine.context(), room));

@@ -21,7 +21,10 @@ using testing::run_facet;
 
 std::string joined(const std::vector<int32_t>& ids) {
   std::string text;
-  for (const int32_t id : ids) text += (text.empty() ? "" : ",") + std::to_string(id);
+  for (const int32_t id : ids) {
+    if (!text.empty()) text += ',';
+    text += std::to_string(id);
+  }
   return text;
 }
 
@@ -122,7 +125,7 @@ TEST_F(CliGoldenTest, BadArgumentsAreOneLineAndTheRightCode) {
   expect_error(run_facet({"run", "-m", model(), "--ids", "1,two"}), 2, "--ids");
   expect_error(run_facet({"run", "-m", model(), "--ids", "512"}), 3, "expected 0 to 511");
   expect_error(run_facet({"run", "-m", model(), "--ids", "-1"}), 3, "-1");
-  expect_error(run_facet({"run", "-m", model(), "--ids", "2", "-n", "-5"}), 2, "-n");
+  expect_error(run_facet({"run", "-m", model(), "--ids", "2", "-n", "-5"}), 2, "--tokens");
   expect_error(run_facet({"run", "-m", model(), "--ids", "2", "--top-p", "2"}), 2, "top_p");
   expect_error(run_facet({"run", "-m", model(), "--ids", "2", "--temp", "nan"}), 2, "temp");
   expect_error(run_facet({"run", "-m", model(), "--ids", "2", "--seed", "18446744073709551616"}), 2,
