@@ -94,7 +94,13 @@ std::optional<uint64_t> Scheduler::submit(Request request) {
 
 void Scheduler::cancel(uint64_t id) {
   const std::lock_guard lock(mutex_);
-  cancelled_.push_back(id);
+  cancelled_.ids.push_back(id);
+  work_.notify_one();
+}
+
+void Scheduler::cancel_all() {
+  const std::lock_guard lock(mutex_);
+  cancelled_.all = true;
   work_.notify_one();
 }
 
@@ -117,7 +123,7 @@ SchedulerState Scheduler::state() const {
 }
 
 void Scheduler::run() {
-  std::vector<uint64_t> cancelled;
+  Cancelled cancelled;
   while (wait_for_work(cancelled)) {
     end_cancelled(cancelled);
     end_overdue();
@@ -140,19 +146,20 @@ void Scheduler::run() {
 }
 
 /// Waits until there is something to do; false when the scheduler is to stop.
-bool Scheduler::wait_for_work(std::vector<uint64_t>& cancelled) {
+bool Scheduler::wait_for_work(Cancelled& cancelled) {
   std::unique_lock lock(mutex_);
-  work_.wait(lock,
-             [this] { return stopping_ || !waiting_.empty() || !running_.empty() || !cancelled_.empty(); });
-  cancelled.clear();
-  cancelled.swap(cancelled_);
+  work_.wait(lock, [this] {
+    return stopping_ || !waiting_.empty() || !running_.empty() || cancelled_.all || !cancelled_.ids.empty();
+  });
+  cancelled = std::exchange(cancelled_, {});
   return !stopping_;
 }
 
-void Scheduler::end_cancelled(const std::vector<uint64_t>& cancelled) {
-  if (cancelled.empty()) return;
+void Scheduler::end_cancelled(const Cancelled& cancelled) {
+  if (!cancelled.all && cancelled.ids.empty()) return;
   const auto is_cancelled = [&](const std::unique_ptr<Running>& request) {
-    return std::find(cancelled.begin(), cancelled.end(), request->id) != cancelled.end();
+    return cancelled.all ||
+           std::find(cancelled.ids.begin(), cancelled.ids.end(), request->id) != cancelled.ids.end();
   };
   for (const auto& request : running_)
     if (is_cancelled(request)) finish(*request, FinishReason::kCancelled);

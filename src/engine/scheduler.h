@@ -110,6 +110,8 @@ class Scheduler {
   [[nodiscard]] std::optional<uint64_t> submit(Request request);
   /// Ends a request with kCancelled soon; nothing happens when it has finished.
   void cancel(uint64_t id);
+  /// The same for all there are.
+  void cancel_all();
 
   /// Lets no more requests in and waits until those there are have finished, at most until `deadline`; true
   /// when they have.
@@ -126,8 +128,12 @@ class Scheduler {
   struct Running;
 
   void run();
-  bool wait_for_work(std::vector<uint64_t>& cancelled);
-  void end_cancelled(const std::vector<uint64_t>& cancelled);
+  struct Cancelled {
+    std::vector<uint64_t> ids;
+    bool all = false;
+  };
+  bool wait_for_work(Cancelled& cancelled);
+  void end_cancelled(const Cancelled& cancelled);
   void end_overdue();
   void admit();
   [[nodiscard]] bool should_wait(const Request& request) const;
@@ -156,7 +162,7 @@ class Scheduler {
   std::condition_variable work_;  // something to do
   std::condition_variable idle_;  // nothing left to do
   std::deque<std::unique_ptr<Running>> waiting_;
-  std::vector<uint64_t> cancelled_;
+  Cancelled cancelled_;
   SchedulerState state_;
   uint64_t next_id_ = 1;
   bool closed_ = false;
