@@ -10,6 +10,7 @@ namespace facet::cli {
 
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_chat_command();
+std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_validate_command();

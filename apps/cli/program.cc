@@ -75,6 +75,7 @@ int run_program(int argc, char** argv) {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_run_command());
   commands.push_back(make_chat_command());
+  commands.push_back(make_serve_command());
   commands.push_back(make_bench_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_validate_command());
