@@ -55,19 +55,22 @@ struct Case {
 
 class SchedulerTest : public ::testing::TestWithParam<std::string> {
  protected:
+  [[nodiscard]] KvType kv_type() const { return backend_ == "reference" ? KvType::kF32 : KvType::kBF16; }
+
   static std::string model() {
     const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
     return info->value_param() != nullptr ? GetParam() : "tiny-e2b";
   }
 
-  static Engine load(int sequences, int64_t prefix_blocks, int chunk = 64, int context = 512) {
+  Engine load(int sequences, int64_t prefix_blocks, int chunk = 64, int context = 512) {
     Checkpoint checkpoint = open_checkpoint(testing::load_golden(model()).directory.string());
     EngineOptions options;
-    options.backend = "reference";
+    options.backend = backend_;
+    options.threads = 2;
     options.sequences = sequences;
     options.context = context;
     options.chunk = chunk;
-    options.prefix_bytes = prefix_blocks * KvCache::block_bytes(checkpoint.spec, KvType::kF32);
+    options.prefix_bytes = prefix_blocks * KvCache::block_bytes(checkpoint.spec, kv_type());
     return {std::move(checkpoint), options};
   }
 
@@ -89,7 +92,7 @@ class SchedulerTest : public ::testing::TestWithParam<std::string> {
   }
 
   /// The same request on an engine of its own, without a scheduler.
-  static Tokens alone(const Case& c) {
+  Tokens alone(const Case& c) {
     Engine engine = load(1, 0);
     GenerateOptions options;
     options.sampling = c.sampling;
@@ -101,6 +104,11 @@ class SchedulerTest : public ::testing::TestWithParam<std::string> {
     EXPECT_EQ(engine.cache().free_pages(), engine.cache().total_pages());
     EXPECT_EQ(engine.cache().free_ring_pages(), engine.cache().total_ring_pages());
   }
+
+  /// Many requests at once, with little, some and much memory for prefixes.
+  void expect_independence();
+
+  std::string backend_ = "reference";
 };
 
 Tokens random_tokens(std::mt19937& random, size_t length) {
@@ -126,7 +134,16 @@ std::vector<Case> random_cases(std::mt19937& random, size_t count) {
   return cases;
 }
 
+// On the cpu backend, too, rows must not depend on the step they are in.
 TEST_P(SchedulerTest, AFullBatchGivesEachRequestWhatItGetsAlone) {
+  for (const char* backend : {"reference", "cpu"}) {
+    backend_ = backend;
+    SCOPED_TRACE(backend);
+    expect_independence();
+  }
+}
+
+void SchedulerTest::expect_independence() {
   std::mt19937 random(11);
   const std::vector<Case> cases = random_cases(random, 14);
   std::vector<Tokens> expected;
