@@ -54,12 +54,12 @@ typename S::F add_group(typename S::F acc, typename S::F scales, typename S::F b
 /// How far ahead of its use a tile's stream is prefetched.
 constexpr int kPrefetchBytes = 2048;
 
-/// One packed tile against kTokens rows, unpacking as it goes.
-template <class S, int kBits, ScaleKind kScale, int kTokens>
+/// One packed tile against kTokens rows, unpacking as it goes. kFold columns (32, or a group when that is
+/// less) are summed in S::Partial: a constant, so that the loop unrolls and its sums stay in registers.
+template <class S, int kBits, ScaleKind kScale, int kFold, int kTokens>
 void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typename S::F (&acc)[kTokens]) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
   constexpr int kLineColumns = kBits == 4 ? 8 : 4;
-  constexpr int kFoldColumns = 32;  // S::Partial's bound
   for (auto& a : acc) a = S::zero();
   const unsigned char* p = tile;
   for (int64_t g = 0; g < x.groups; ++g) {
@@ -69,7 +69,7 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
     typename S::I dot[kTokens];
     for (auto& d : dot) d = S::zero_int();
     const int8_t* codes = x.codes + g * group;
-    for (int k = 0; k < group; k += kFoldColumns) {
+    for (int k = 0; k < group; k += kFold) {
       // Two sums a token: the chain of dependent dot products would be longer than the load it hides behind.
       typename S::template Partial<kBits> even[kTokens];
       typename S::template Partial<kBits> odd[kTokens];
@@ -77,8 +77,8 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
         even[t] = S::template zero_partial<kBits>();
         odd[t] = S::template zero_partial<kBits>();
       }
-      const int end = group - k < kFoldColumns ? group : k + kFoldColumns;
-      for (int c = k; c < end; c += 8) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kFold; c += 8) {
         __builtin_prefetch(p + kPrefetchBytes);
         typename S::template Split<kBits> first;
         typename S::template Split<kBits> second;
@@ -93,8 +93,8 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
         }
         p += 64 * (8 / kLineColumns);
         for (int t = 0; t < kTokens; ++t) {
-          S::add(even[t], first, codes + t * x.stride + c);
-          S::add(odd[t], second, codes + t * x.stride + c + 4);
+          S::add(even[t], first, codes + t * x.stride + k + c);
+          S::add(odd[t], second, codes + t * x.stride + k + c + 4);
         }
       }
       for (int t = 0; t < kTokens; ++t) {
@@ -141,26 +141,25 @@ void unpack_panel(const PackedMatrix& w, int64_t tile, int tiles, int64_t group_
 }
 
 /// A panel against kTokens rows; `acc` holds the sums of the columns before it.
-template <class S, int kBits, int kTiles, int kTokens>
+template <class S, int kBits, int kFold, int kTiles, int kTokens>
 void panel_block(const unsigned char* panel, const float* scales, int64_t group_begin, int64_t group_end,
                  int group, const TokenRows& x, Sums<S, kTiles, kTokens>& acc) {
-  constexpr int kFoldColumns = 32;
   for (int64_t g = group_begin; g < group_end; ++g) {
     typename S::I dot[kTiles][kTokens];
     for (auto& row : dot)
       for (auto& d : row) d = S::zero_int();
     const int8_t* codes = x.codes + g * group;
-    for (int k = 0; k < group; k += kFoldColumns) {
+    for (int k = 0; k < group; k += kFold) {
       typename S::template Partial<kBits> part[kTiles][kTokens];
       for (auto& row : part)
         for (auto& q : row) q = S::template zero_partial<kBits>();
-      const int end = group - k < kFoldColumns ? group : k + kFoldColumns;
-      for (int c = k; c < end; c += 4) {
+#pragma GCC unroll 8
+      for (int c = 0; c < kFold; c += 4) {
         typename S::template Split<kBits> w[kTiles];
         for (int i = 0; i < kTiles; ++i) w[i] = S::template split<kBits>(S::load_codes(panel + i * 64));
         panel += kTiles * 64;
         for (int t = 0; t < kTokens; ++t)
-          for (int i = 0; i < kTiles; ++i) S::add(part[i][t], w[i], codes + t * x.stride + c);
+          for (int i = 0; i < kTiles; ++i) S::add(part[i][t], w[i], codes + t * x.stride + k + c);
       }
       for (int i = 0; i < kTiles; ++i)
         for (int t = 0; t < kTokens; ++t) S::fold(dot[i][t], part[i][t]);
@@ -295,25 +294,25 @@ struct Product {
             a.groups};
   }
 
-  template <int kBits, ScaleKind kScale>
+  template <int kBits, ScaleKind kScale, int kFold>
   static void sweep(const ProductArgs& args) {
     const PackedMatrix& w = *args.w;
     for (int64_t tile = args.row_begin / kTileRows; tile * kTileRows < args.row_end; ++tile)
       for (int token = 0; token < args.a->rows;)
         token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
           typename S::F acc[kTokens];
-          stream_tile<S, kBits, kScale, kTokens>(w.data + tile * w.tile_bytes, w.group,
-                                                 rows_from(*args.a, token), acc);
+          stream_tile<S, kBits, kScale, kFold, kTokens>(w.data + tile * w.tile_bytes, w.group,
+                                                        rows_from(*args.a, token), acc);
           for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile, token + t, acc[t]);
         });
   }
 
-  template <int kBits, ScaleKind kScale, int kTiles>
+  template <int kBits, ScaleKind kScale, int kFold, int kTiles>
   static void panel_tiles(const ProductArgs& args, int64_t tile) {
     const PackedMatrix& w = *args.w;
     const int64_t groups = w.cols / w.group;
     // Half the first-level cache for codes; the activations' rows stream through the other half.
-    constexpr int64_t kPanelColumns = int64_t{24} * 1024 / (kTiles * kTileRows);
+    constexpr int64_t kPanelColumns = int64_t{12} * 1024 / (kTiles * kTileRows);
     const int64_t step = kPanelColumns / w.group > 0 ? kPanelColumns / w.group : 1;
     unsigned char* codes = args.panel;
     auto* scales = reinterpret_cast<float*>(args.panel + kTiles * kTileRows * step * w.group);
@@ -326,22 +325,22 @@ struct Product {
           for (int i = 0; i < kTiles; ++i)
             for (int t = 0; t < kTokens; ++t)
               acc.v[i][t] = g == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
-          panel_block<S, kBits, kTiles, kTokens>(codes, scales, g, end, w.group, rows_from(*args.a, token),
-                                                 acc);
+          panel_block<S, kBits, kFold, kTiles, kTokens>(codes, scales, g, end, w.group,
+                                                        rows_from(*args.a, token), acc);
           for (int i = 0; i < kTiles; ++i)
             for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
         });
     }
   }
 
-  template <int kBits, ScaleKind kScale>
+  template <int kBits, ScaleKind kScale, int kFold = 32>
   static void quantised(const ProductArgs& args) {
-    if (args.a->rows <= kSweepRows) return sweep<kBits, kScale>(args);
+    if (args.a->rows <= kSweepRows) return sweep<kBits, kScale, kFold>(args);
     const int64_t end = (args.row_end + kTileRows - 1) / kTileRows;
     int64_t tile = args.row_begin / kTileRows;
     for (; tile + S::kDotTiles <= end; tile += S::kDotTiles)
-      panel_tiles<kBits, kScale, S::kDotTiles>(args, tile);
-    for (; tile < end; ++tile) panel_tiles<kBits, kScale, 1>(args, tile);
+      panel_tiles<kBits, kScale, kFold, S::kDotTiles>(args, tile);
+    for (; tile < end; ++tile) panel_tiles<kBits, kScale, kFold, 1>(args, tile);
   }
 
   template <TileKind kKind, int kTiles, int kMostTokens>
@@ -401,6 +400,9 @@ struct Product {
 
   template <int kBits>
   static void with_scale(const ProductArgs& args) {
+    // Groups of 16 come from GGUF's formats of 8-bit codes with f32 scales alone (packed_weight.cc).
+    if constexpr (kBits == 8)
+      if (args.w->group == 16) return quantised<8, ScaleKind::kF32, 16>(args);
     switch (args.w->scale_kind) {
       case ScaleKind::kBF16: return quantised<kBits, ScaleKind::kBF16>(args);
       case ScaleKind::kF16: return quantised<kBits, ScaleKind::kF16>(args);

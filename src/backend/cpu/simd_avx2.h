@@ -204,10 +204,16 @@ inline Avx2::Split<8> Avx2::split<8>(Codes c) {
   return {low_nibbles(c), high_nibbles(c)};
 }
 
+/// Computes `sum` here and now: g++ 12 would move all additions of an unrolled loop behind its products and spill
+/// every one of them.
+inline void pin(__m256i& sum) { asm("" : "+x"(sum)); }
+
 inline void Avx2::add(Partial<4>& p, const Split<4>& c, const int8_t* x) {
   const __m256i four = broadcast4(x);
   p.a = _mm256_add_epi16(p.a, _mm256_maddubs_epi16(c.codes.a, four));
   p.b = _mm256_add_epi16(p.b, _mm256_maddubs_epi16(c.codes.b, four));
+  pin(p.a);
+  pin(p.b);
 }
 inline void Avx2::add(Partial<8>& p, const Split<8>& c, const int8_t* x) {
   const __m256i four = broadcast4(x);
@@ -215,6 +221,10 @@ inline void Avx2::add(Partial<8>& p, const Split<8>& c, const int8_t* x) {
   p.low_b = _mm256_add_epi16(p.low_b, _mm256_maddubs_epi16(c.low.b, four));
   p.high_a = _mm256_add_epi16(p.high_a, _mm256_maddubs_epi16(c.high.a, four));
   p.high_b = _mm256_add_epi16(p.high_b, _mm256_maddubs_epi16(c.high.b, four));
+  pin(p.low_a);
+  pin(p.low_b);
+  pin(p.high_a);
+  pin(p.high_b);
 }
 inline void Avx2::fold(I& sum, const Partial<4>& p) {
   const __m256i ones = _mm256_set1_epi16(1);
