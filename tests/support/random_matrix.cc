@@ -43,6 +43,19 @@ RandomMatrix::RandomMatrix(Encoding encoding, int64_t rows, int64_t cols, int gr
     }
     view_.scales = scales_.data();
     view_.biases = biases_.data();
+  } else if (encoding_block(encoding) > 1) {
+    // GGUF blocks: any bits are codes and sub-scales; the half-precision scales are put where they belong.
+    for (std::byte& b : data_) b = static_cast<std::byte>(random() & 0xffU);
+    const auto block = static_cast<size_t>(encoding_block_bytes(encoding));
+    std::uniform_real_distribution<float> spread(0.5F, 1.5F);
+    for (size_t at = 0; at < data_.size(); at += block) {
+      const bool k = encoding_block(encoding) == 256;
+      const float scale = spread(random) * deviation / (k ? 200.0F : 8.0F);
+      put_float(DType::kF16, scale, data_.data() + at + (encoding == Encoding::kQ6_K ? block - 2 : 0));
+      const bool has_minimum = encoding == Encoding::kQ4_1 || encoding == Encoding::kQ5_1 ||
+                               encoding == Encoding::kQ4_K || encoding == Encoding::kQ5_K;
+      if (has_minimum) put_float(DType::kF16, spread(random) * scale * (k ? 8 : -8), data_.data() + at + 2);
+    }
   } else {
     std::normal_distribution<float> normal(0, deviation);
     const DType dtype = encoding == Encoding::kF32   ? DType::kF32

@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
+#include "backend/cpu/block_groups.h"
 #include "base/error.h"
 #include "quant/dequantize.h"
 
@@ -45,7 +47,15 @@ PackedMatrix layout_of(const MatrixView& stored) {
       break;
     case Encoding::kF16: m.kind = TileKind::kF16; break;
     case Encoding::kBF16: m.kind = TileKind::kBF16; break;
-    default: m.kind = TileKind::kF32; break;
+    default:
+      if (const auto form = group_form(stored.encoding)) {
+        m.kind = form->kind;
+        m.scale_kind = form->scale_kind;
+        m.group = form->group;
+      } else {
+        m.kind = TileKind::kF32;
+      }
+      break;
   }
   m.cols = round_up(m.cols, kLanes);
   if (m.group > 0) {
@@ -84,6 +94,42 @@ void pack_affine_row(const MatrixView& stored, const PackedMatrix& m, int64_t ro
       std::memcpy(tile + (i * kTileRows + lane) * 4, &word, 4);
     }
     tile += words * kTileRows * 4;
+  }
+}
+
+void store_scale(ScaleKind kind, float value, std::byte* to) noexcept {
+  if (kind == ScaleKind::kF32) {
+    std::memcpy(to, &value, 4);
+  } else {
+    const uint16_t h = f32_to_f16(value);  // exact: a block's own f16, or that times a power of two
+    std::memcpy(to, &h, 2);
+  }
+}
+
+/// Writes one row of GGUF blocks into its lane of a tile.
+void pack_block_row(const MatrixView& stored, const PackedMatrix& m, int64_t row, int64_t lane,
+                    std::byte* tile) noexcept {
+  const int64_t width = scale_bytes(m.scale_kind);
+  const int elements = encoding_block(stored.encoding);
+  std::array<uint8_t, kMostBlock> codes;
+  std::array<float, kMostGroups> scales;
+  std::array<float, kMostGroups> biases;
+  const std::byte* block = stored.data + row * stored.row_bytes();
+  for (int64_t b = 0; b < stored.cols / elements; ++b, block += encoding_block_bytes(stored.encoding)) {
+    split_block(stored.encoding, block, codes.data(), scales.data(), biases.data());
+    const uint8_t* q = codes.data();
+    for (size_t g = 0; g < static_cast<size_t>(elements / m.group); ++g) {
+      store_scale(m.scale_kind, scales[g], tile + lane * width);
+      store_scale(m.scale_kind, biases[g], tile + (kTileRows + lane) * width);
+      tile += 2 * kTileRows * width;
+      const int step = m.kind == TileKind::kQ4 ? 8 : 4;
+      for (int k = 0; k < m.group; k += step, q += step, tile += kTileRows * 4) {
+        std::array<uint8_t, 4> word = {q[0], q[1], q[2], q[3]};
+        if (m.kind == TileKind::kQ4)
+          for (size_t j = 0; j < 4; ++j) word[j] = static_cast<uint8_t>(word[j] | q[j + 4] << 4);
+        std::memcpy(tile + lane * 4, word.data(), 4);
+      }
+    }
   }
 }
 
@@ -136,8 +182,10 @@ PackedWeight::PackedWeight(const MatrixView& stored, ThreadPool& pool)
     float* row_scratch = expands ? scratch.data() + thread * stored.cols : nullptr;
     for (int64_t row = mine.begin * kTileRows; row < std::min(mine.end * kTileRows, m.rows); ++row) {
       std::byte* tile = data + row / kTileRows * m.tile_bytes;
-      if (m.group > 0)
+      if (stored.is_affine())
         pack_affine_row(stored, m, row, row % kTileRows, tile);
+      else if (m.group > 0)
+        pack_block_row(stored, m, row, row % kTileRows, tile);
       else
         pack_float_row(stored, m, row, row % kTileRows, row_scratch, tile);
     }
