@@ -195,7 +195,7 @@ class ChatCommand final : public Command {
     if (quoted) message.text.clear();
     for (bool first = true; quoted || message.text.ends_with('\\'); first = false) {
       if (!quoted) message.text.back() = '\n';
-      const InputLine line = reader.read(more);
+      InputLine line = reader.read(more);
       if (line.end == InputLine::End::kInterrupted) return line;
       if (line.end == InputLine::End::kEndOfFile || (quoted && line.text == "\"\"\"")) break;
       if (quoted && !first) message.text += '\n';

@@ -74,15 +74,15 @@ std::string bash_script(const std::vector<CommandInfo>& commands) {
 /// zsh: ':' separates a word from its description.
 std::string zsh_word(const std::string& name, const std::string& help) {
   std::string word;
-  for (const char c : name + "\x01" + help) {
-    if (c == '\x01') {
-      word += ':';
-    } else if (c == ':') {
-      word += "\\:";
-    } else {
+  const auto append = [&word](const std::string& text) {
+    for (const char c : text) {
+      if (c == ':') word += '\\';
       word += c;
     }
-  }
+  };
+  append(name);
+  word += ':';
+  append(help);
   return shell_quoted(word);
 }
 

@@ -25,10 +25,10 @@ struct KvView {
   KvType type = KvType::kF32;
   int kv_heads = 0;
   int head_dim = 0;
-  std::byte* k = nullptr;    // [pages, 64, kv_heads, head_dim]
-  std::byte* v = nullptr;    // [pages, 64, kv_heads, head_dim]
-  float* k_scale = nullptr;  // [pages, 64, kv_heads], kQ8 only
-  float* v_scale = nullptr;  // [pages, 64, kv_heads], kQ8 only
+  std::byte* k = nullptr;          // [pages, 64, kv_heads, head_dim]
+  std::byte* v = nullptr;          // [pages, 64, kv_heads, head_dim]
+  float* k_scale = nullptr;        // [pages, 64, kv_heads], kQ8 only
+  float* v_scale = nullptr;        // [pages, 64, kv_heads], kQ8 only
   const int32_t* pages = nullptr;  // [sequences, stride]
   int stride = 0;
 

@@ -2,6 +2,8 @@
 
 namespace facet {
 
-std::string_view build_id() noexcept { return FACET_BUILD_ID; }
+std::string_view build_id() noexcept {
+  return FACET_BUILD_ID;
+}
 
 }  // namespace facet

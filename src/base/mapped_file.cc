@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <string_view>
 #include <functional>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -43,11 +43,13 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (::fstat(file.fd, &info) != 0)
     throw bad_input(fmt::format("{}: cannot stat: {}", path.string(), std::strerror(errno)));
   if (!S_ISREG(info.st_mode))
-    throw bad_input(fmt::format("{}: expected a regular file, got {}", path.string(), kind_name(info.st_mode)));
+    throw bad_input(
+        fmt::format("{}: expected a regular file, got {}", path.string(), kind_name(info.st_mode)));
   size_ = static_cast<size_t>(info.st_size);
   if (size_ == 0) return;  // mmap refuses a length of 0; an empty span says it all
   void* map = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.fd, 0);
-  if (map == MAP_FAILED) throw bad_input(fmt::format("{}: cannot map: {}", path.string(), std::strerror(errno)));
+  if (map == MAP_FAILED)
+    throw bad_input(fmt::format("{}: cannot map: {}", path.string(), std::strerror(errno)));
   data_ = static_cast<const std::byte*>(map);
 }
 

@@ -162,8 +162,8 @@ BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int rep
   // A few tokens warm a decode up as well as all of them.
   BenchmarkTest warm_up = test;
   if (decode) warm_up.tokens = std::min(test.tokens, 8);
-  static_cast<void>(
-      run_once(engine, warm_up, std::span(tokens).first(static_cast<size_t>(test.depth + warm_up.tokens))));
+  const auto warm_tokens = static_cast<size_t>(test.depth) + static_cast<size_t>(warm_up.tokens);
+  static_cast<void>(run_once(engine, warm_up, std::span(tokens).first(warm_tokens)));
   for (int i = 0; i < repetitions; ++i)
     result.tokens_per_s.values.push_back(static_cast<double>(test.tokens) * sequences /
                                          run_once(engine, test, tokens));

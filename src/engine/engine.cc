@@ -41,7 +41,8 @@ Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
   weights_ = load_weights(model, *checkpoint_.weights, *backend_, options.progress);
   forward_ =
       std::make_unique<ForwardPass>(checkpoint_.spec, weights_, *cache_, *backend_, max_rows, logit_rows);
-  for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_}) ids->reserve(static_cast<size_t>(max_rows));
+  for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_})
+    ids->reserve(static_cast<size_t>(max_rows));
   logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
 }
 
@@ -58,8 +59,9 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
     const int start = cache_->length(part.sequence);
     const auto count = static_cast<int>(part.tokens.size());
     if (!cache_->extend(part.sequence, count))
-      throw Error(ErrorCode::kFailed, fmt::format("the context is full: {} tokens stored, {} more do not fit in {}",
-                                                  start, count, context()));
+      throw Error(ErrorCode::kFailed,
+                  fmt::format("the context is full: {} tokens stored, {} more do not fit in {}", start, count,
+                              context()));
     for (int i = 0; i < count; ++i) {
       if (part.want == Want::kAll || (part.want == Want::kLast && i == count - 1))
         outputs_.push_back(static_cast<int32_t>(tokens_.size()));
@@ -77,7 +79,9 @@ void Engine::check_tokens(std::span<const int32_t> tokens) const {
       throw bad_input(fmt::format("token id {}: expected 0 to {}", token, spec().vocab_size - 1));
 }
 
-std::span<const float> Engine::logits(int output) { return logits(output, 1); }
+std::span<const float> Engine::logits(int output) {
+  return logits(output, 1);
+}
 
 std::span<const float> Engine::logits(int first, int count) {
   const float* values = forward_->logits(first, count);

@@ -10,8 +10,8 @@
 namespace facet {
 namespace {
 
-/// SplitMix64's finaliser (Steele, Lea and Flood, 2014): a counter-based generator, so that the i-th draw needs
-/// no state and can be made anywhere.
+/// SplitMix64's finaliser (Steele, Lea and Flood, 2014): a counter-based generator, so that the i-th draw
+/// needs no state and can be made anywhere.
 uint64_t mix(uint64_t z) noexcept {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
@@ -31,12 +31,14 @@ void validate(const SamplingParams& p, int vocab_size) {
   check("top_p", p.top_p, 0, 1);
   check("min_p", p.min_p, 0, 1);
   if (!(p.repeat_penalty > 0 && p.repeat_penalty <= 100))
-    throw Error(ErrorCode::kUsage, fmt::format("repeat_penalty: expected above 0, at most 100, got {}", p.repeat_penalty));
+    throw Error(ErrorCode::kUsage,
+                fmt::format("repeat_penalty: expected above 0, at most 100, got {}", p.repeat_penalty));
   check("frequency_penalty", p.frequency_penalty, -100, 100);
   check("presence_penalty", p.presence_penalty, -100, 100);
   for (const auto& [id, bias] : p.logit_bias) {
     if (id < 0 || id >= vocab_size)
-      throw Error(ErrorCode::kUsage, fmt::format("logit_bias: token id {}: expected 0 to {}", id, vocab_size - 1));
+      throw Error(ErrorCode::kUsage,
+                  fmt::format("logit_bias: token id {}: expected 0 to {}", id, vocab_size - 1));
     check("logit_bias", bias, -1000, 1000);
   }
 }
@@ -97,9 +99,10 @@ int32_t Sampler::sample(std::span<const float> logits) {
   adjust(logits);
   int32_t token = 0;
   if (params_.temperature == 0 || params_.top_k == 1) {
-    token = std::max_element(candidates_.begin(), candidates_.end(),
-                             [](const Candidate& a, const Candidate& b) { return a.value < b.value; })
-                ->id;
+    token =
+        std::max_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+          return a.value < b.value;
+        })->id;
   } else {
     keep_top(params_.top_k > 0 ? std::min(static_cast<size_t>(params_.top_k), candidates_.size())
                                : candidates_.size());

@@ -9,11 +9,11 @@
 namespace facet {
 
 struct SamplingParams {
-  float temperature = 1.0F;  ///< 0: greedy
-  int top_k = 0;             ///< keep the k likeliest; 0: all
-  float top_p = 1.0F;        ///< then the fewest that hold this probability
-  float min_p = 0.0F;        ///< then those with at least this share of the likeliest's probability
-  float repeat_penalty = 1.0F;     ///< divides positive logits of tokens seen (prompt too), multiplies negative
+  float temperature = 1.0F;     ///< 0: greedy
+  int top_k = 0;                ///< keep the k likeliest; 0: all
+  float top_p = 1.0F;           ///< then the fewest that hold this probability
+  float min_p = 0.0F;           ///< then those with at least this share of the likeliest's probability
+  float repeat_penalty = 1.0F;  ///< divides positive logits of tokens seen (prompt too), multiplies negative
   float frequency_penalty = 0.0F;  ///< subtracted for every time a token was generated
   float presence_penalty = 0.0F;   ///< subtracted once when a token was generated
   std::vector<std::pair<int32_t, float>> logit_bias;

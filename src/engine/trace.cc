@@ -120,14 +120,10 @@ Trace read_trace(const SafetensorsFile& file) {
   trace.input_ids = read_ids(file, *ids);
   for (const StoredTensor& tensor : file.tensors()) {
     if (&tensor == ids) continue;
-    if (!lalamo) {
-      add(trace, file, tensor, {tensor.name, {}});
-    } else if (auto name = from_lalamo(tensor.name)) {
-      add(trace, file, tensor, std::move(*name));
-    } else if (!tensor.name.ends_with("token_positions")) {
-      // Nothing is skipped in silence: a name that is not understood is kept, and reported as such.
-      add(trace, file, tensor, {tensor.name, {}});
-    }
+    if (lalamo && tensor.name.ends_with("token_positions")) continue;
+    // Nothing is skipped in silence: a name that is not understood is kept, and reported as such.
+    std::optional<LalamoName> name = lalamo ? from_lalamo(tensor.name) : std::nullopt;
+    add(trace, file, tensor, name ? std::move(*name) : LalamoName{tensor.name, {}});
   }
   return trace;
 }

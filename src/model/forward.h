@@ -25,8 +25,8 @@ struct Step {
 class ForwardPass {
  public:
   /// `max_rows` bounds a step's rows, `max_logit_rows` one logits() call. All references must outlive this.
-  ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvCache& cache, Backend& backend, int max_rows,
-              int max_logit_rows);
+  ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvCache& cache, Backend& backend,
+              int max_rows, int max_logit_rows);
 
   /// Processes a step: K and V of every row go to the cache (which must have been extended), and the rows in
   /// step.outputs go through all layers. The others stop where nothing more of them is needed: at the last
@@ -60,19 +60,19 @@ class ForwardPass {
   float eps_;
 
   Buffer memory_;
-  std::vector<Vector> inv_freq_;        // [ropes] of [head_dim / 2]
-  float* residual_ = nullptr;           // [rows, hidden]
-  float* kept_ = nullptr;               // [rows, hidden], the outputs' rows of it
-  float* x_ = nullptr;                  // the one of the two in use
-  float* q_ = nullptr;                  // [rows, q_width]
-  float* attended_ = nullptr;           // [rows, q_width]
-  float* ffn_ = nullptr;                // [rows, ffn_dim]
-  float* ple_ = nullptr;                // [rows, ple_layers_, ple_dim]
+  std::vector<Vector> inv_freq_;  // [ropes] of [head_dim / 2]
+  float* residual_ = nullptr;     // [rows, hidden]
+  float* kept_ = nullptr;         // [rows, hidden], the outputs' rows of it
+  float* x_ = nullptr;            // the one of the two in use
+  float* q_ = nullptr;            // [rows, q_width]
+  float* attended_ = nullptr;     // [rows, q_width]
+  float* ffn_ = nullptr;          // [rows, ffn_dim]
+  float* ple_ = nullptr;          // [rows, ple_layers_, ple_dim]
   int ple_layers_ = 0;
-  float* hidden_ = nullptr;             // [rows, hidden]
-  float* logits_ = nullptr;             // [logit_rows, vocab]
-  int32_t* ids_ = nullptr;              // [4, rows]: tokens, positions, sequences, outputs
-  std::vector<int32_t> kept_ids_;       // [3, rows], host
+  float* hidden_ = nullptr;        // [rows, hidden]
+  float* logits_ = nullptr;        // [logit_rows, vocab]
+  int32_t* ids_ = nullptr;         // [4, rows]: tokens, positions, sequences, outputs
+  std::vector<int32_t> kept_ids_;  // [3, rows], host
 };
 
 }  // namespace facet

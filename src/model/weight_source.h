@@ -24,8 +24,8 @@ class WeightSource {
   /// A one-dimensional tensor (a norm, a scalar) as f32 in the order stored, or nothing.
   [[nodiscard]] virtual std::optional<std::vector<float>> vector(std::string_view name) const = 0;
 
-  /// Told that `view` has been copied into a backend: its pages may leave this process's memory until they are
-  /// read again. Views stay valid.
+  /// Told that `view` has been copied into a backend: its pages may leave this process's memory until they
+  /// are read again. Views stay valid.
   virtual void release(const MatrixView& /*view*/) const noexcept {}
 
   /// The name the file itself uses, for messages.

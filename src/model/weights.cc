@@ -147,8 +147,8 @@ struct Loader {
 
   void check_width(const std::string& name, int64_t width, const std::vector<float>& values) const {
     if (static_cast<int64_t>(values.size()) != width)
-      throw bad_input(fmt::format("{}: expected {} elements, got {}", source.stored_name(name), width,
-                                  values.size()));
+      throw bad_input(
+          fmt::format("{}: expected {} elements, got {}", source.stored_name(name), width, values.size()));
   }
 
   void store(const std::vector<float>& values, Vector& place) const {

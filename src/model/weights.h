@@ -44,27 +44,27 @@ struct LayerWeights {
   Matrix down;                 // [hidden, ffn_dim]
   Vector post_ffn_norm;        // [hidden]
   MoeWeights moe;
-  Matrix ple_gate;             // [ple_dim, hidden]
-  Matrix ple_projection;       // [hidden, ple_dim]
-  Vector post_ple_norm;        // [hidden]
+  Matrix ple_gate;        // [ple_dim, hidden]
+  Matrix ple_projection;  // [hidden, ple_dim]
+  Vector post_ple_norm;   // [hidden]
   float layer_scalar = 1;
 };
 
 struct ModelWeights {
-  Matrix embedding;           // [vocab, hidden], gathered
-  Matrix head;                // the same matrix for the logits
-  Matrix ple_table;           // [ple_vocab, layers · ple_dim], gathered, stays mapped
-  Matrix ple_projection;      // [layers · ple_dim, hidden]
-  Vector ple_projection_norm; // [ple_dim]
+  Matrix embedding;            // [vocab, hidden], gathered
+  Matrix head;                 // the same matrix for the logits
+  Matrix ple_table;            // [ple_vocab, layers · ple_dim], gathered, stays mapped
+  Matrix ple_projection;       // [layers · ple_dim, hidden]
+  Vector ple_projection_norm;  // [ple_dim]
   std::vector<LayerWeights> layers;
-  Vector final_norm;          // [hidden]
+  Vector final_norm;  // [hidden]
 };
 
 /// Called as weights are taken in: bytes done, bytes in all.
 using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 
-/// Takes every weight that `spec` asks for out of `source`. Throws Error{kBadInput} naming the tensor when one
-/// is missing or has another shape, Error{kDevice} when memory is short. layer_scalar may be absent (1).
+/// Takes every weight that `spec` asks for out of `source`. Throws Error{kBadInput} naming the tensor when
+/// one is missing or has another shape, Error{kDevice} when memory is short. layer_scalar may be absent (1).
 [[nodiscard]] ModelWeights load_weights(const ModelSpec& spec, const WeightSource& source, Backend& backend,
                                         const LoadProgress& progress = {});
 

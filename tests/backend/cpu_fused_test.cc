@@ -1,4 +1,5 @@
-// Attention and the fused operations of the CPU backend against the composed defaults on the reference backend.
+// Attention and the fused operations of the CPU backend against the composed defaults on the reference
+// backend.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -21,9 +22,9 @@ using testing::relative_rms;
 constexpr float kEps = 1e-6F;
 // f32 sums in another order over at most a few thousand terms, through a few operations.
 constexpr double kFloatBound = 2e-5;
-// 8-bit activations: a step of max / 127 over a group errs by max / 127 / √12, and a normal group's maximum is
-// about 2.5 deviations: 0.6 % a product. The worst chain is gelu(gate) · up, then down: gelu's slope relative to
-// its value is up to 2 where it matters, so √(1.2² + 0.6² + 0.6²) % and some for a small sample.
+// 8-bit activations: a step of max / 127 over a group errs by max / 127 / √12, and a normal group's maximum
+// is about 2.5 deviations: 0.6 % a product. The worst chain is gelu(gate) · up, then down: gelu's slope
+// relative to its value is up to 2 where it matters, so √(1.2² + 0.6² + 0.6²) % and some for a small sample.
 constexpr double kInt8Bound = 2e-2;
 
 /// Both backends with the same limits.
@@ -48,7 +49,9 @@ struct TwoWeights {
         reference(pair.reference.load(matrix.view(), use)) {}
 };
 
-double bound_for(Encoding encoding) { return encoding == Encoding::kBF16 ? kFloatBound : kInt8Bound; }
+double bound_for(Encoding encoding) {
+  return encoding == Encoding::kBF16 ? kFloatBound : kInt8Bound;
+}
 
 class CpuFused : public ::testing::TestWithParam<std::string> {};
 
@@ -97,8 +100,8 @@ TEST_P(CpuFused, AttentionMatchesTheReference) {
       {2, 2, 1, 5, KvType::kQ8},       {34, 1, 1, 0, KvType::kQ8},    {32, 40, 1, 100, KvType::kBF16},
   };
   for (const AttentionCase& c : cases) {
-    SCOPED_TRACE(fmt::format("dim {} heads {}/{} window {} type {}", c.head_dim, c.q_heads, c.kv_heads, c.window,
-                             static_cast<int>(c.type)));
+    SCOPED_TRACE(fmt::format("dim {} heads {}/{} window {} type {}", c.head_dim, c.q_heads, c.kv_heads,
+                             c.window, static_cast<int>(c.type)));
     constexpr int kContext = 700;
     constexpr int kSequences = 2;
     Pair pair(GetParam(), 3);
@@ -188,7 +191,8 @@ TEST_P(CpuFused, LongContextSpansMatchTheReference) {
   }
 }
 
-// --- fused operations ---------------------------------------------------------------------------------------
+// --- fused operations
+// ---------------------------------------------------------------------------------------
 
 struct ModelShape {
   Encoding encoding;
@@ -273,7 +277,8 @@ TEST_P(CpuFused, QkvRopeStore) {
         const auto out = run(pair.cpu, true);
         for (size_t i = 0; i < 3; ++i) {
           if ((i == 0 && mode == 3) || (i > 0 && mode == 0)) continue;  // not written
-          EXPECT_LE(relative_rms(out[i], expected[i]), bound_for(m.encoding)) << "mode " << mode << " output " << i;
+          EXPECT_LE(relative_rms(out[i], expected[i]), bound_for(m.encoding))
+              << "mode " << mode << " output " << i;
         }
       }
     }
@@ -295,7 +300,9 @@ TEST_P(CpuFused, ProjectAddGegluAndPerLayerEmbed) {
       const auto norm = random_floats(m.hidden, 7);
       const auto inputs = random_floats(n * m.layers * m.ple_dim, 8);
       const auto run = [&](Backend& backend, bool on_cpu) {
-        const auto weight = [&](const TwoWeights& w) -> const Weight& { return on_cpu ? *w.cpu : *w.reference; };
+        const auto weight = [&](const TwoWeights& w) -> const Weight& {
+          return on_cpu ? *w.cpu : *w.reference;
+        };
         std::vector<float> ffn(static_cast<size_t>(n * m.ffn_dim));
         std::vector<float> x = x0;
         backend.geglu(x.data(), n, norm.data(), kEps, weight(gate), weight(up), ffn.data());
@@ -413,7 +420,8 @@ TEST_P(CpuFused, Elementwise) {
       run(static_cast<Backend&>(pair.cpu), x, y);
       EXPECT_LE(relative_rms(x, expected), 1e-6) << what << " " << n;
     };
-    compare("gelu_mul", [](Backend& b, auto& x, const auto& y) { b.gelu_mul(x.data(), y.data(), std::ssize(x)); });
+    compare("gelu_mul",
+            [](Backend& b, auto& x, const auto& y) { b.gelu_mul(x.data(), y.data(), std::ssize(x)); });
     compare("add_scale",
             [](Backend& b, auto& x, const auto& y) { b.add_scale(x.data(), y.data(), 0.3F, std::ssize(x)); });
     compare("scale", [](Backend& b, auto& x, const auto&) { b.scale(x.data(), 0.3F, std::ssize(x)); });
@@ -422,8 +430,9 @@ TEST_P(CpuFused, Elementwise) {
     compare("rms_norm", [](Backend& b, auto& x, const auto& y) {
       b.rms_norm(x.data(), 1, std::ssize(x), y.data(), kEps, x.data());
     });
-    compare("scale_columns",
-            [](Backend& b, auto& x, const auto& y) { b.scale_columns(x.data(), y.data(), 1, std::ssize(x)); });
+    compare("scale_columns", [](Backend& b, auto& x, const auto& y) {
+      b.scale_columns(x.data(), y.data(), 1, std::ssize(x));
+    });
   }
   // The extremes neither overflow nor become NaN.
   std::vector<float> wide = {-1e30F, -500, -88, -1e-30F, 0, 1e-30F, 88, 500, 1e30F};

@@ -100,15 +100,18 @@ TEST_F(TraceFileTest, KeepsAnUnknownLalamoNameSoThatItIsReported) {
 TEST_F(TraceFileTest, RefusesWhatIsNoTrace) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THAT(error({entry<float>("logits", DType::kF32, {2, 1}, {1, 2})}), HasSubstr("input_ids"));
-  EXPECT_THAT(error({entry<float>("input_ids", DType::kF32, {2}, {1, 2})}), HasSubstr("expected i32 or i64, got f32"));
+  EXPECT_THAT(error({entry<float>("input_ids", DType::kF32, {2}, {1, 2})}),
+              HasSubstr("expected i32 or i64, got f32"));
   EXPECT_THAT(error({entry<int32_t>("input_ids", DType::kI32, {0}, {})}), HasSubstr("no tokens"));
   EXPECT_THAT(error({entry<int32_t>("input_ids", DType::kI32, {2, 2}, {1, 2, 3, 4})}), HasSubstr("[2, 2]"));
   EXPECT_THAT(error({entry<int32_t>("input_ids", DType::kI32, {1}, {-1})}), HasSubstr("-1"));
-  EXPECT_THAT(error({entry<int64_t>("input_ids", DType::kI64, {1}, {int64_t{1} << 40})}), HasSubstr("out of range"));
+  EXPECT_THAT(error({entry<int64_t>("input_ids", DType::kI64, {1}, {int64_t{1} << 40})}),
+              HasSubstr("out of range"));
   EXPECT_THAT(error({ids_, entry<int32_t>("logits", DType::kI32, {2, 1}, {1, 2})}), HasSubstr("got i32"));
   EXPECT_THAT(error({ids_, entry<float>("logits", DType::kF32, {3, 1}, {1, 2, 3})}), HasSubstr("[3, 1]"));
   EXPECT_THAT(error({ids_, entry<float>("logits", DType::kF32, {2}, {1, 2})}), HasSubstr("[2]"));
-  EXPECT_THAT(error({ids_, entry<float>("logits", DType::kF32, {2, 1}, {1, nan})}), HasSubstr("NaN at element 1"));
+  EXPECT_THAT(error({ids_, entry<float>("logits", DType::kF32, {2, 1}, {1, nan})}),
+              HasSubstr("NaN at element 1"));
 }
 
 // validate must be able to fail: each of these is a wrong trace of the right model.
@@ -135,7 +138,8 @@ TEST_F(ValidateTest, NoticesOneWrongActivation) {
   trace_.activations.at("model.layers.3.self_attn.q_norm").values[17] += 0.01F;
   const ValidationResult result = run();
   EXPECT_FALSE(result.pass);
-  for (const TensorResult& t : result.tensors) EXPECT_EQ(t.pass, t.name != "model.layers.3.self_attn.q_norm") << t.name;
+  for (const TensorResult& t : result.tensors)
+    EXPECT_EQ(t.pass, t.name != "model.layers.3.self_attn.q_norm") << t.name;
 }
 
 TEST_F(ValidateTest, NoticesAWrongLayerOutputHereAndInWhatReadsIt) {

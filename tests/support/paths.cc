@@ -11,7 +11,9 @@ std::filesystem::path shared_dir() {
   return override_dir != nullptr ? override_dir : FACET_SHARED_DIR;
 }
 
-std::filesystem::path data_dir() { return FACET_TEST_DATA; }
+std::filesystem::path data_dir() {
+  return FACET_TEST_DATA;
+}
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "facet-test-XXXXXX").string();

@@ -39,7 +39,8 @@ struct Pipe {
   ::dup2(out.fd[1], STDOUT_FILENO);
   ::dup2(err.fd[1], STDERR_FILENO);
   // A variable of the developer's must not decide a test.
-  for (const char* name : {"FACET_MODEL", "FACET_BACKEND", "FACET_ISA", "FACET_THREADS", "FACET_CTX", "FACET_KV"})
+  for (const char* name :
+       {"FACET_MODEL", "FACET_BACKEND", "FACET_ISA", "FACET_THREADS", "FACET_CTX", "FACET_KV"})
     ::unsetenv(name);
   for (const std::string& variable : options.environment) {
     const size_t equals = variable.find('=');

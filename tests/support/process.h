@@ -20,6 +20,7 @@ struct ProcessOptions {
 };
 
 /// Runs `facet` with these arguments.
-[[nodiscard]] ProcessResult run_facet(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
+[[nodiscard]] ProcessResult run_facet(const std::vector<std::string>& arguments,
+                                      const ProcessOptions& options = {});
 
 }  // namespace facet::testing

@@ -204,9 +204,11 @@ inline Avx2::Split<8> Avx2::split<8>(Codes c) {
   return {low_nibbles(c), high_nibbles(c)};
 }
 
-/// Computes `sum` here and now: g++ 12 would move all additions of an unrolled loop behind its products and spill
-/// every one of them.
-inline void pin(__m256i& sum) { asm("" : "+x"(sum)); }
+/// Computes `sum` here and now: g++ 12 would move all additions of an unrolled loop behind its products and
+/// spill every one of them.
+inline void pin(__m256i& sum) {
+  asm("" : "+x"(sum));
+}
 
 inline void Avx2::add(Partial<4>& p, const Split<4>& c, const int8_t* x) {
   const __m256i four = broadcast4(x);
