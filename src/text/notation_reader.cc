@@ -130,7 +130,7 @@ void NotationReader::read(std::string_view code_point, std::string& json) {
     case State::kAsciiString: read_ascii_quoted(code_point, json); break;
     case State::kBareKey:
       if (code_point == ":")
-        end_key(json);
+        end_key(trim(word_), json);
       else if (is_one_of(code_point, "{}[],\""))
         state_ = State::kMalformed;
       else
@@ -157,26 +157,34 @@ void NotationReader::read(std::string_view code_point, std::string& json) {
 
 void NotationReader::read_structure(std::string_view code_point, std::string& json) {
   const char c = code_point.size() == 1 ? code_point[0] : '\0';  // '\0': no bracket, no mark
-  if (state_ == State::kStart && c == '{') {
-    open(c, json);
-  } else if (state_ == State::kKey && c == '}') {
-    close(c, json);
-  } else if (state_ == State::kKey && c == '"') {
+  const State before = state_;
+  state_ = State::kMalformed;  // until proven otherwise
+  switch (before) {
+    case State::kStart:
+      if (c == '{') open(c, json);
+      break;
+    case State::kKey: read_key_start(code_point, json); break;
+    case State::kColon:
+      if (c == ':') end_key(word_, json);
+      break;
+    case State::kValue: read_value_start(code_point, json); break;
+    default:  // after a value
+      if (c == ',')
+        state_ = levels_.back().bracket == '{' ? State::kKey : State::kValue;
+      else if (c == '}' || c == ']')
+        close(c, json);
+  }
+}
+
+void NotationReader::read_key_start(std::string_view code_point, std::string& json) {
+  if (code_point == "}") {
+    close('}', json);
+  } else if (code_point == "\"") {
     word_.clear();
     state_ = State::kAsciiKey;
-  } else if (state_ == State::kKey && !is_one_of(code_point, ":,{[]")) {
+  } else if (!is_one_of(code_point, ":,{[]")) {
     word_ = code_point;
     state_ = State::kBareKey;
-  } else if (state_ == State::kColon && c == ':') {
-    end_key(json);
-  } else if (state_ == State::kValue) {
-    read_value_start(code_point, json);
-  } else if (state_ == State::kAfterValue && c == ',') {
-    state_ = levels_.back().bracket == '{' ? State::kKey : State::kValue;
-  } else if (state_ == State::kAfterValue && (c == '}' || c == ']')) {
-    close(c, json);
-  } else {
-    state_ = State::kMalformed;
   }
 }
 
@@ -187,9 +195,7 @@ void NotationReader::read_value_start(std::string_view code_point, std::string& 
     open_string(State::kAsciiString, json);
   } else if (code_point == "]") {
     close(']', json);
-  } else if (is_one_of(code_point, ",}:")) {
-    state_ = State::kMalformed;  // no value at all
-  } else {
+  } else if (!is_one_of(code_point, ",}:")) {
     word_ = code_point;
     state_ = State::kWord;
   }
@@ -251,10 +257,7 @@ void NotationReader::add_to_word(std::string_view code_point) {
 }
 
 void NotationReader::open(char bracket, std::string& json) {
-  if (levels_.size() == kMaxLevels) {
-    state_ = State::kMalformed;
-    return;
-  }
+  if (levels_.size() == kMaxLevels) return;  // still malformed
   begin_value(json);
   json += bracket;
   levels_.push_back({bracket, true});
@@ -263,10 +266,7 @@ void NotationReader::open(char bracket, std::string& json) {
 }
 
 void NotationReader::close(char bracket, std::string& json) {
-  if (levels_.back().bracket != (bracket == '}' ? '{' : '[')) {
-    state_ = State::kMalformed;
-    return;
-  }
+  if (levels_.back().bracket != (bracket == '}' ? '{' : '[')) return;  // still malformed
   json += bracket;
   levels_.pop_back();
   state_ = levels_.empty() ? State::kComplete : State::kAfterValue;
@@ -292,11 +292,11 @@ void NotationReader::close_string(std::string& json) {
   state_ = State::kAfterValue;
 }
 
-void NotationReader::end_key(std::string& json) {
+void NotationReader::end_key(std::string_view key, std::string& json) {
   if (!levels_.back().empty) json += ',';
   levels_.back().empty = false;
   json += '"';
-  append_escaped(state_ == State::kBareKey ? trim(word_) : word_, json);
+  append_escaped(key, json);
   json += "\":";
   value_due_ = true;
   state_ = State::kValue;

@@ -51,6 +51,7 @@ class NotationReader {
 
   void read(std::string_view code_point, std::string& json);
   void read_structure(std::string_view code_point, std::string& json);
+  void read_key_start(std::string_view code_point, std::string& json);
   void read_value_start(std::string_view code_point, std::string& json);
   void read_ascii_quoted(std::string_view code_point, std::string& json);
   void read_escape(char c, std::string& json);
@@ -61,7 +62,7 @@ class NotationReader {
   void begin_value(std::string& json);
   void open_string(State state, std::string& json);
   void close_string(std::string& json);
-  void end_key(std::string& json);
+  void end_key(std::string_view key, std::string& json);
   void end_word(std::string& json);
 
   State state_ = State::kStart;
