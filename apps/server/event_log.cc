@@ -18,10 +18,10 @@ std::string timestamp() {
 
 }  // namespace
 
-void EventLog::info(std::string_view event, nlohmann::ordered_json fields) {
+void EventLog::info(std::string_view event, const nlohmann::ordered_json& fields) {
   write("info", event, fields);
 }
-void EventLog::error(std::string_view event, nlohmann::ordered_json fields) {
+void EventLog::error(std::string_view event, const nlohmann::ordered_json& fields) {
   write("error", event, fields);
 }
 

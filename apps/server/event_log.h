@@ -17,8 +17,8 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  void info(std::string_view event, nlohmann::ordered_json fields = nlohmann::ordered_json::object());
-  void error(std::string_view event, nlohmann::ordered_json fields = nlohmann::ordered_json::object());
+  void info(std::string_view event, const nlohmann::ordered_json& fields = nlohmann::ordered_json::object());
+  void error(std::string_view event, const nlohmann::ordered_json& fields = nlohmann::ordered_json::object());
 
  private:
   void write(std::string_view level, std::string_view event, const nlohmann::ordered_json& fields);
