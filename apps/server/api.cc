@@ -153,7 +153,7 @@ void Api::log_request(std::string_view route, int status, std::chrono::steady_cl
     fields["cached_tokens"] = usage.cached_tokens;
     fields["generated_tokens"] = usage.generated_tokens;
   }
-  log_.info("request", std::move(fields));
+  log_.info("request", fields);
 }
 
 ServedModel& Api::model() const {
@@ -210,6 +210,16 @@ AnswerOrigin Api::origin(std::string_view id_prefix) const {
   return {random_id(id_prefix), unix_seconds(), model_->name()};
 }
 
+net::awaitable<Usage> Api::run(Exchange& exchange, GenerationJob job) {
+  ServedModel& served = *model_;
+  if (job.request.json) {
+    if (served.stop_ids().empty())
+      throw ApiError(400, "response_format: the model has no token that ends an answer", "response_format");
+    job.vocabulary = co_await on_worker([&served] { return served.token_bytes(); });
+  }
+  co_return co_await generate(exchange, io_, served, std::move(job), times_);
+}
+
 net::awaitable<Usage> Api::completions(Exchange& exchange) {
   ServedModel& served = model();
   const Json json = parse_request(exchange.request().body);
@@ -229,7 +239,7 @@ net::awaitable<Usage> Api::completions(Exchange& exchange) {
   job.shape = make_completion_shape(origin("cmpl-"), tokenizer, job.request.top_logprobs >= 0,
                                     job.request.stream && job.request.include_usage,
                                     job.prompts.size() * static_cast<size_t>(job.request.choices));
-  co_return co_await generate(exchange, io_, served, std::move(job), times_);
+  co_return co_await run(exchange, std::move(job));
 }
 
 net::awaitable<Usage> Api::chat_completions(Exchange& exchange) {
@@ -254,7 +264,7 @@ net::awaitable<Usage> Api::chat_completions(Exchange& exchange) {
   };
   job.shape = make_chat_shape(origin("chatcmpl-"), tokenizer, job.request.top_logprobs >= 0,
                               job.request.stream && job.request.include_usage);
-  co_return co_await generate(exchange, io_, served, std::move(job), times_);
+  co_return co_await run(exchange, std::move(job));
 }
 
 }  // namespace facet::server

@@ -43,6 +43,7 @@ class Api {
 
   [[nodiscard]] static const Route* find_route(const HttpRequest& request);
   [[nodiscard]] ServedModel& model() const;
+  net::awaitable<Usage> run(Exchange& exchange, GenerationJob job);
   [[nodiscard]] AnswerOrigin origin(std::string_view id_prefix) const;
   void log_request(std::string_view route, int status, std::chrono::steady_clock::duration time,
                    const Usage& usage);

@@ -32,6 +32,7 @@ struct GenerationRequest {
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage
   bool ignore_eos = false;
+  bool json = false;  ///< the answer must be one JSON object
 };
 
 /// A text, or its ids.

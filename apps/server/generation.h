@@ -17,6 +17,7 @@ struct GenerationJob {
   GenerationRequest request;
   std::function<std::unique_ptr<AnswerReader>()> make_reader;
   std::unique_ptr<ResponseShape> shape;
+  std::shared_ptr<const TokenBytes> vocabulary;  ///< with request.json
 };
 
 struct GenerationTimes {

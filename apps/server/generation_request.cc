@@ -70,11 +70,14 @@ void read_sampling(const RequestView& request, int vocab_size, SamplingParams& s
   sampling.seed = seed ? read_seed(*seed) : random_seed();
 }
 
-void refuse_what_is_not_supported(const RequestView& request) {
-  if (const auto format = request.find("response_format")) {
-    const RequestView type = format->at("type");
-    if (type.string() != "text") throw type.error("only \"text\" is supported");
-  }
+/// Whether the answer must be a JSON object.
+bool read_response_format(const RequestView& format) {
+  const RequestView type = format.at("type");
+  if (type.string() == "json_object") return true;
+  if (type.string() == "text") return false;
+  if (type.string() == "json_schema")
+    throw type.error("\"json_schema\" is not supported: use \"json_object\"");
+  throw type.error("expected \"text\" or \"json_object\"");
 }
 
 }  // namespace
@@ -94,7 +97,7 @@ GenerationRequest read_generation_request(const RequestView& request, const Requ
     if (const auto usage = v->find("include_usage")) generation.include_usage = usage->boolean();
   }
   if (const auto v = request.find("ignore_eos")) generation.ignore_eos = v->boolean();
-  refuse_what_is_not_supported(request);
+  if (const auto v = request.find("response_format")) generation.json = read_response_format(*v);
   return generation;
 }
 

@@ -38,4 +38,9 @@ ServedModel::ServedModel(std::string name, std::unique_ptr<Engine> engine, text:
   scheduler_ = std::make_unique<Scheduler>(*engine_, options);
 }
 
+const std::shared_ptr<const TokenBytes>& ServedModel::token_bytes() {
+  if (!token_bytes_) token_bytes_ = std::make_shared<const TokenBytes>(tokenizer_);
+  return token_bytes_;
+}
+
 }  // namespace facet::server

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "engine/json_mask.h"
 #include "engine/scheduler.h"
 #include "server/api_request.h"
 #include "text/chat_format.h"
@@ -28,6 +29,8 @@ class ServedModel {
   [[nodiscard]] const std::vector<int>& stop_ids() const noexcept { return stop_ids_; }
   [[nodiscard]] int context() const noexcept { return engine_->context(); }
   [[nodiscard]] Scheduler& scheduler() noexcept { return *scheduler_; }
+  /// The vocabulary in the order that holding an answer to JSON takes; made on first use, by one thread.
+  [[nodiscard]] const std::shared_ptr<const TokenBytes>& token_bytes();
 
  private:
   std::string name_;
@@ -37,6 +40,7 @@ class ServedModel {
   std::optional<text::ChatFormat> chat_;
   RequestDefaults defaults_;
   std::vector<int> stop_ids_;  // that end an answer of either kind
+  std::shared_ptr<const TokenBytes> token_bytes_;
   std::unique_ptr<Scheduler> scheduler_;
 };
 

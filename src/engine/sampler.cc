@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -72,7 +73,9 @@ void Sampler::adjust(std::span<const float> logits) {
       logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(seen.generated);
   }
   for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<size_t>(id)].value += bias;
-  std::erase_if(candidates_, [](const Candidate& c) { return std::isnan(c.value); });
+  // Also what a mask has ruled out.
+  std::erase_if(candidates_,
+                [](const Candidate& c) { return !(c.value > -std::numeric_limits<float>::infinity()); });
   if (candidates_.empty())
     throw Error(ErrorCode::kFailed, "the model's logits are all NaN: the weights or the backend are broken");
 }

@@ -108,6 +108,10 @@ TEST(RequestHostile, GenerationFields) {
   for (int i = 0; i < 16; ++i) stops += ",\"a\"";
   cases.push_back({chat_with(fmt::format("\"stop\":[{}]", stops)), "stop"});
   cases.push_back({chat_with(R"("response_format":{"type":"SECRET"})"), "response_format.type"});
+  cases.push_back(
+      {chat_with(R"("response_format":{"type":"json_schema","json_schema":{}})"), "response_format.type"});
+  cases.push_back({chat_with(R"("response_format":{"type":"json_object"},"reasoning_effort":"high")"),
+                   "response_format"});
   cases.push_back({chat_with(R"("response_format":{})"), "response_format.type"});
   cases.push_back({chat_with(R"("response_format":"text")"), "response_format"});
   expect_refused(cases, read_chat);
