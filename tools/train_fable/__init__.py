@@ -1,0 +1,1 @@
+"""Trains Fable, the small Gemma 4 model that ships with the engine."""

@@ -1,0 +1,285 @@
+"""Draws training sequences from the corpus: half plain text, half chats in Gemma 4's format."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import requests_for_stories as ask
+import small_talk
+import vocabulary
+from corpus import Document
+from tokenizers import Tokenizer
+
+CONTEXT = 1024
+IGNORED = -100  # label of a token that is not learned
+
+_SHORTEST_ANSWER = 60
+_TITLES = {"St", "Mr", "Mrs", "Dr"}
+_NO_OPENING = ("he ", "she ", "they ", "it ", "his ", "her ", "but ", "and ", "then ", "so ", "this ", "that ", "these ")
+
+
+@dataclass
+class Passages:
+    """A document as tokens. `ends[i]` tells whether a reader could stop after token i; `starts` are where one could
+    begin: the document's first paragraph, then every later one that opens like a scene."""
+
+    document: Document
+    ids: list[int] = field(default_factory=list)
+    paragraph_starts: list[int] = field(default_factory=list)
+    scene_starts: list[int] = field(default_factory=list)
+    sentence_ends: list[int] = field(default_factory=list)
+    paragraph_ends: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each kind of text is drawn."""
+
+    plain: float
+    genres: tuple[tuple[str, float], ...]
+    asked_for: tuple[tuple[str, float], ...]  # what answers a request for a story
+
+
+# Early on every genre is read about as often as there is text of it; late, tales most of all.
+EARLY = Mixture(
+    plain=0.5,
+    genres=(("tale", 0.22), ("children", 0.13), ("novel", 0.65)),
+    asked_for=(("tale", 0.45), ("children", 0.35), ("novel", 0.2)),
+)
+LATE = Mixture(
+    plain=0.5,
+    genres=(("tale", 0.6), ("children", 0.2), ("novel", 0.2)),
+    asked_for=(("tale", 0.8), ("children", 0.18), ("novel", 0.02)),
+)
+
+
+class Sampler:
+    """An endless, seeded stream of (inputs, labels), each [CONTEXT] int64."""
+
+    def __init__(self, documents: list[Document], tokenizer: Tokenizer, seed: int, mixture: Mixture) -> None:
+        self._tokenizer = tokenizer
+        self._random = random.Random(seed)
+        self._mixture = mixture
+        self._newline = tokenizer.token_to_id("\n")
+        self._blank = tokenizer.token_to_id("\n\n")
+        self._genres: dict[str, list[Passages]] = {}
+        for document in documents:
+            self._genres.setdefault(document.genre, []).append(self._tokenise(document))
+        self._weights = {
+            genre: [len(passages.ids) for passages in group] for genre, group in self._genres.items()
+        }
+
+    def reseed(self, seed: str) -> None:
+        """Starts another stream over the same documents."""
+        self._random = random.Random(seed)
+
+    def mix(self, mixture: Mixture) -> None:
+        """Draws by `mixture` from here on."""
+        self._mixture = mixture
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        while True:
+            ids, learned = self._plain() if self._random.random() < self._mixture.plain else self._chats()
+            yield _shifted(ids, learned)
+
+    def _tokenise(self, document: Document) -> Passages:
+        result = Passages(document)
+        encodings = self._tokenizer.encode_batch(document.paragraphs, add_special_tokens=False)
+        for index, (paragraph, encoding) in enumerate(zip(document.paragraphs, encodings, strict=True)):
+            if index:
+                result.ids.append(self._blank)
+            start = len(result.ids)
+            result.paragraph_starts.append(start)
+            opens = paragraph[0].isupper() and not paragraph.lower().startswith(_NO_OPENING)
+            if index == 0 or (opens and len(encoding.ids) >= 25):
+                result.scene_starts.append(start)
+            result.ids.extend(encoding.ids)
+            result.sentence_ends.extend(start + end for end in _sentence_ends(encoding.tokens))
+            result.paragraph_ends.append(len(result.ids))
+        return result
+
+    def _draw(self, genres: tuple[tuple[str, float], ...]) -> Passages:
+        """A document of one of `genres` (name, weight), longer ones more often."""
+        genre = self._random.choices([name for name, _ in genres], [weight for _, weight in genres])[0]
+        return self._random.choices(self._genres[genre], self._weights[genre])[0]
+
+    # Plain text.
+
+    def _plain(self) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        learned: list[bool] = []
+        while len(ids) <= CONTEXT:
+            passages = self._draw(self._mixture.genres)
+            starts = passages.paragraph_starts
+            start = 0 if self._random.random() < 0.35 else self._random.choice(starts)
+            piece = [vocabulary.BOS, *passages.ids[start:], vocabulary.EOS]
+            ids += piece
+            learned += [False] + [True] * (len(piece) - 1)
+        return ids, learned
+
+    # Chats.
+
+    def _chats(self) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        learned: list[bool] = []
+        while CONTEXT + 1 - len(ids) >= 160:
+            chat_ids, chat_learned = self._chat(CONTEXT + 1 - len(ids))
+            ids += chat_ids
+            learned += chat_learned
+        return ids, learned
+
+    def _chat(self, room: int) -> tuple[list[int], list[bool]]:
+        """One conversation of at most `room` tokens whose every answer is whole."""
+        chat = _Chat(self, room)
+        if self._random.random() < 0.15:
+            chat.turn("system", self._encode(self._random.choice(ask.SYSTEMS)), learned=False)
+        kind = self._random.choices(
+            ("title", "subject", "open", "go on", "ending", "small talk"), (0.2, 0.36, 0.12, 0.2, 0.04, 0.08)
+        )[0]
+        if kind == "small talk":
+            chat.exchange(*self._random.choice(small_talk.PAIRS))
+            return chat.ids, chat.learned
+        if kind == "go on":
+            self._go_on(chat)
+        else:
+            self._story(chat, kind)
+        return chat.ids, chat.learned
+
+    def _story(self, chat: _Chat, kind: str) -> None:
+        """A request and a story, perhaps in several turns."""
+        if kind == "subject":
+            passages = self._draw(self._mixture.asked_for)
+            start = 0 if self._random.random() < 0.3 else self._random.choice(passages.scene_starts)
+            opening = self._tokenizer.decode(passages.ids[start : start + 250])
+            subject = ask.subjects(opening, self._random)
+            request = self._random.choice(ask.BY_SUBJECT).format(subject=subject) if subject else ask.OPEN[0]
+        elif kind == "open":
+            passages, start = self._draw((("tale", 1.0),)), 0
+            request = self._random.choice(ask.OPEN)
+        else:
+            passages, start = self._draw((("tale", 0.9), ("children", 0.1))), 0
+            if not passages.document.title:
+                start = self._random.choice(passages.scene_starts)
+                request = self._random.choice(ask.OPEN)
+            elif kind == "ending":
+                earliest = len(passages.ids) - self._random.randint(100, 500)
+                near = [at for at in passages.paragraph_starts if at >= earliest]
+                start = near[0] if near else passages.paragraph_starts[-1]
+                request = self._named(ask.ENDING, passages.document.title)
+            else:
+                request = self._named(ask.BY_TITLE, passages.document.title)
+        self._tell(chat, request, passages, start)
+
+    def _named(self, templates: tuple[str, ...], title: str) -> str:
+        """A request that names a tale, with "The" or "the" before its name."""
+        if title.startswith(("The ", "A ")) and self._random.random() < 0.5:
+            title = title[0].lower() + title[1:]
+        request = self._random.choice(templates).format(title=title)
+        return request[0].upper() + request[1:]
+
+    def _go_on(self, chat: _Chat) -> None:
+        """The user gives one or two sentences, the model goes on from there."""
+        passages = self._draw(self._mixture.genres)
+        start = self._random.choice(passages.scene_starts)
+        ends = [end for end in passages.sentence_ends if start < end <= start + 90]
+        if not ends or ends[-1] == len(passages.ids):
+            return self._story(chat, "open")
+        end = self._random.choice(ends[:3])
+        text = self._tokenizer.decode(passages.ids[start:end])
+        request = self._random.choice(ask.GO_ON_FROM).format(text=text)
+        if end < len(passages.ids) and passages.ids[end] == self._blank:
+            end += 1
+        return self._tell(chat, request, passages, end)
+
+    def _tell(self, chat: _Chat, request: str, passages: Passages, start: int) -> None:
+        while True:
+            asked = self._encode(request)
+            room = chat.room - len(asked) - _Chat.OVERHEAD
+            if room < _SHORTEST_ANSWER:
+                return
+            end = self._stop(passages, start, room)
+            if end <= start:
+                return
+            answer = passages.ids[start:end]
+            if start:
+                answer = self._without_leading_space(answer)
+            chat.turn("user", asked, learned=False)
+            chat.turn("model", answer, learned=True)
+            if end == len(passages.ids):
+                if self._random.random() < 0.2 and chat.room > 60:
+                    chat.exchange(*self._random.choice(small_talk.THANKS))
+                return
+            if self._random.random() < 0.4:
+                return
+            request = self._random.choice(ask.MORE)
+            start = end + 1 if passages.ids[end] == self._blank else end
+
+    def _stop(self, passages: Passages, start: int, room: int) -> int:
+        """Where an answer from `start` ends: the document's end if near, else a paragraph's or sentence's end."""
+        remaining = len(passages.ids) - start
+        if remaining <= room and (remaining <= 500 or self._random.random() < 0.5):
+            return len(passages.ids)
+        wanted = min(room, self._random.randint(150, 700))
+        at_paragraph = [end for end in passages.paragraph_ends if start + wanted // 2 <= end <= start + wanted]
+        if at_paragraph:
+            return at_paragraph[-1]
+        at_sentence = [end for end in passages.sentence_ends if start + 20 <= end <= start + wanted]
+        return at_sentence[-1] if at_sentence else start
+
+    def _without_leading_space(self, ids: list[int]) -> list[int]:
+        text = self._tokenizer.decode(ids)
+        return self._encode(text[1:]) if text.startswith(" ") else ids
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+
+class _Chat:
+    """A conversation under construction."""
+
+    OVERHEAD = 12  # tokens around one question and its answer
+
+    def __init__(self, sampler: Sampler, room: int) -> None:
+        self._sampler = sampler
+        self._limit = room
+        self.ids: list[int] = [vocabulary.BOS]
+        self.learned: list[bool] = [False]
+
+    @property
+    def room(self) -> int:
+        return self._limit - len(self.ids)
+
+    def turn(self, role: str, content: list[int], *, learned: bool) -> None:
+        """Adds `<|turn>ROLE\\nCONTENT<turn|>\\n`; the content and its end are learned, or nothing is."""
+        head = [vocabulary.TURN, *self._sampler._encode(f"{role}\n")]
+        self.ids += [*head, *content, vocabulary.END_OF_TURN, self._sampler._newline]
+        self.learned += [False] * len(head) + [learned] * (len(content) + 1) + [False]
+
+    def exchange(self, question: str, answer: str) -> None:
+        self.turn("user", self._sampler._encode(question), learned=False)
+        self.turn("model", self._sampler._encode(answer), learned=True)
+
+
+def _sentence_ends(tokens: list[str]) -> list[int]:
+    """Offsets just after each token that ends a sentence."""
+    ends = []
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else "▁"
+        bare = token.rstrip("\"')")
+        if bare.endswith((".", "!", "?", "…")) and following.startswith("▁"):
+            word = tokens[index - 1].lstrip("▁") if index else ""
+            if not (token == "." and (word in _TITLES or len(word) == 1)):
+                ends.append(index + 1)
+    return ends
+
+
+def _shifted(ids: list[int], learned: list[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and next-token labels of exactly CONTEXT tokens, padded on the right."""
+    ids, learned = ids[: CONTEXT + 1], learned[: CONTEXT + 1]
+    padding = CONTEXT + 1 - len(ids)
+    tokens = np.array(ids + [vocabulary.PAD] * padding, dtype=np.int64)
+    mask = np.array(learned + [False] * padding)
+    return tokens[:-1], np.where(mask[1:], tokens[1:], IGNORED)
