@@ -50,7 +50,7 @@ def sections(layout: str, text: str) -> Iterator[Section]:
 
 def title_case(title: str) -> str:
     """THE EMPEROR'S NEW SUIT -> The Emperor's New Suit."""
-    small = {"a", "an", "and", "at", "but", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to", "who", "with"}
+    small = set("a an and at but by for from in is of on or the to who with".split())
     words = title.strip(" .").lower().split()
     cased = [word if word in small and index else word[:1].upper() + word[1:] for index, word in enumerate(words)]
     return re.sub(r"-([a-z])", lambda match: "-" + match[1].upper(), " ".join(cased))

@@ -5,20 +5,38 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import model as architecture
 import numpy as np
-import quantise
 import torch
-import vocabulary
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Gemma4ForCausalLM
 
-SAMPLING = {"do_sample": True, "temperature": 0.8, "top_k": 64, "top_p": 0.95}
+import model as architecture
+import quantise
+import vocabulary
+
+# Chosen by reading: colder, answers go round in circles; hotter or with a longer tail, words come apart.
+SAMPLING = {"do_sample": True, "temperature": 0.75, "top_k": 64, "top_p": 0.9}
+# What transformers adds to every configuration and no reader of this one needs.
+_CLUTTER = (
+    "_name_or_path",
+    "chunk_size_feed_forward",
+    "id2label",
+    "is_encoder_decoder",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "per_layer_config",  # published checkpoints carry the full layers' head size as a plain key
+    "problem_type",
+    "return_dict",
+)
 
 
 def write(net: Gemma4ForCausalLM, destination: Path) -> None:
-    """Quantises `net` into `destination`: model.safetensors, config.json, generation_config.json."""
+    """Quantises `net` into `destination`: model.safetensors, config.json, generation_config.json.
+
+    The tokenizer's files are `vocabulary`'s to write.
+    """
     tensors: dict[str, Tensor] = {}
     special: dict[str, dict[str, int]] = {}
     for name, parameter in net.named_parameters():
@@ -34,7 +52,9 @@ def write(net: Gemma4ForCausalLM, destination: Path) -> None:
         if width != 4:
             special[module] = {"group_size": quantise.GROUP, "bits": width}
     destination.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, destination / "model.safetensors", metadata={"format": "mlx"})
+    path = destination / "model.safetensors"
+    save_file(tensors, path, metadata={"format": "mlx"})
+    path.chmod(0o644)
     _write_json(destination / "config.json", _config(special))
     _write_json(
         destination / "generation_config.json",
@@ -48,9 +68,7 @@ def write(net: Gemma4ForCausalLM, destination: Path) -> None:
 
 
 def _config(special: dict[str, dict[str, int]]) -> dict:
-    fields = architecture.fable().to_dict()
-    # published checkpoints carry the full layers' head size as a plain key
-    fields.pop("per_layer_config", None)
+    fields = {key: value for key, value in architecture.fable().to_dict().items() if key not in _CLUTTER}
     fields["global_head_dim"] = 512
     fields["architectures"] = ["Gemma4ForCausalLM"]
     fields["dtype"] = "bfloat16"
@@ -77,7 +95,8 @@ def read(folder: Path) -> Gemma4ForCausalLM:
             weights[name] = tensor.float()
             continue
         width = scheme.get(module, scheme)["bits"]
-        codes = torch.from_numpy(quantise.unpack(others[name].view(torch.int32).numpy().view(np.uint32), width).astype(np.float32))
+        words = others[name].view(torch.int32).numpy().view(np.uint32)
+        codes = torch.from_numpy(quantise.unpack(words, width).astype(np.float32))
         grouped = codes.unflatten(-1, (-1, scheme["group_size"]))
         weights[name] = quantise.dequantise(grouped, others[f"{module}.scales"], others[f"{module}.biases"])
     net = architecture.create(architecture.fable(), 0)

@@ -6,12 +6,13 @@ import lzma
 import math
 
 import torch
-import vocabulary
-from corpus import Document
-from sequences import CONTEXT
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
+
+import vocabulary
+from corpus import Document
+from sequences import CONTEXT
 
 STRIDE = CONTEXT // 2
 

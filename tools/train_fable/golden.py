@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import checkpoint
 import torch
 import transformers
 from safetensors.torch import save_file
-from sample import chat_prompt
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import Gemma4ForCausalLM
 
-TRACED = "Once upon a time there was a fox who lived in a hole under an old oak, and every evening he went out to look for his supper. "
+import checkpoint
+from sample import chat_prompt
+
+TRACED = (
+    "Once upon a time there was a fox who lived in a hole under an old oak, and every evening he went out to look for "
+    "his supper."
+)
 PROMPTS = (
     "Once upon a time",
     "There was once a king who had three sons",
@@ -22,7 +26,7 @@ PROMPTS = (
     chat_prompt("Tell me a story about a fox"),
     chat_prompt("Tell me a bedtime story."),
 )
-TRACED_TOKENS = 28
+TRACED_TOKENS = 26
 GENERATED = 200
 
 
@@ -33,8 +37,10 @@ def build(folder: Path, destination: Path) -> None:
     net.config._attn_implementation = "eager"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     destination.mkdir(parents=True, exist_ok=True)
-    ids = torch.tensor([tokenizer.encode(TRACED * 3).ids[:TRACED_TOKENS]])
-    save_file(_trace(net, ids), destination / "trace.safetensors")
+    ids = torch.tensor([tokenizer.encode(TRACED).ids[:TRACED_TOKENS]])
+    path = destination / "trace.safetensors"
+    save_file(_trace(net, ids), path)
+    path.chmod(0o644)
     cases = [_greedy(net, tokenizer, prompt) for prompt in PROMPTS]
     expected = {"cases": cases, "transformers": transformers.__version__, "torch": torch.__version__}
     (destination / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-import vocabulary
-from sequences import CONTEXT
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig
@@ -13,6 +11,9 @@ from transformers.models.gemma4.modeling_gemma4 import (
     Gemma4TextAttention,
     Gemma4TextModel,
 )
+
+import vocabulary
+from sequences import CONTEXT
 
 LAYERS = 10
 OWNING = 5  # layers that keep keys and values of their own; the rest share the last of their kind

@@ -82,18 +82,20 @@ SYSTEMS = (
 # What a story may be said to be about. The commoner ones are listed first in no order: `subjects` weighs them by how
 # often they stand in the passage.
 _NOUNS = """
-angel ant apple baby ball basket bear bed bee bell bird boat book bottle box boy brother butterfly cake candle captain
-castle cat child chimney church city clock cloud coach coat cock coffin cottage cow crown daughter detective devil dog
-doctor doll donkey door dove dragon dream duck duckling dwarf eagle egg elephant elf emperor fairy farmer father field
-fire fish fisherman flower fool forest fountain fox friend frog garden ghost giant gentleman girl goat goblin gold goose
-grandfather grandmother grave hare hat hawk hen hill horse house hunter hut huntsman island jackal judge key king kitchen
-knight lady lamb lamp lark lawyer letter lion lizard looking-glass maid maiden man merchant mermaid mill miller mirror
-money monkey moon mother mountain mouse needle nest nightingale nurse oak ocean ogre old man old woman orphan owl ox palace
-parrot peacock peasant pearl pig pigeon pirate poet pony prince princess prison queen rabbit rain rat raven river road
-robber rooster rose sailor school sea servant shadow sheep shepherd ship shoe shoemaker shop sister snail snake snow
-snowflake soldier son sparrow spider spinning-wheel stable star stepmother stork storm stranger student sun swallow swan
-sword tailor teacher theatre thief tiger toad tortoise tower toy treasure tree troll turkey umbrella uncle village violin
-wedding well whale widow wife wind window windmill witch wizard wolf woodcutter woman wood
+angel ant apple baby ball basket bear bed bee bell bird boat book bottle box boy brother butterfly cake candle
+captain castle cat child chimney church city clock cloud coach coat cock coffin cottage cow crown daughter
+detective devil dog doctor doll donkey door dove dragon dream duck duckling dwarf eagle egg elephant elf
+emperor fairy farmer father field fire fish fisherman flower fool forest fountain fox friend frog garden ghost
+giant gentleman girl goat goblin gold goose grandfather grandmother grave hare hat hawk hen hill horse house
+hunter hut huntsman island jackal judge key king kitchen knight lady lamb lamp lark lawyer letter lion lizard
+looking-glass maid maiden man merchant mermaid mill miller mirror money monkey moon mother mountain mouse
+needle nest nightingale nurse oak ocean ogre old man old woman orphan owl ox palace parrot peacock peasant
+pearl pig pigeon pirate poet pony prince princess prison queen rabbit rain rat raven river road robber rooster
+rose sailor school sea servant shadow sheep shepherd ship shoe shoemaker shop sister snail snake snow
+snowflake soldier son sparrow spider spinning-wheel stable star stepmother stork storm stranger student sun
+swallow swan sword tailor teacher theatre thief tiger toad tortoise tower toy treasure tree troll turkey
+umbrella uncle village violin wedding well whale widow wife wind window windmill witch wizard wolf woodcutter
+woman wood
 """.split()
 _PAIRS = {"old": ("man", "woman", "king", "house", "tree"), "little": ("girl", "boy", "bird", "dog", "tree", "mouse")}
 _UNCOUNTED = {"gold", "money", "rain", "snow"}

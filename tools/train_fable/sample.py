@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import checkpoint
 import torch
-import vocabulary
 from tokenizers import Tokenizer
+
+import checkpoint
+import vocabulary
 
 PLAIN = (
     "Once upon a time",

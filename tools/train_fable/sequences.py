@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from tokenizers import Tokenizer
+
 import requests_for_stories as ask
 import small_talk
 import vocabulary
 from corpus import Document
-from tokenizers import Tokenizer
 
 CONTEXT = 1024
 IGNORED = -100  # label of a token that is not learned
 
 _SHORTEST_ANSWER = 60
 _TITLES = {"St", "Mr", "Mrs", "Dr"}
-_NO_OPENING = ("he ", "she ", "they ", "it ", "his ", "her ", "but ", "and ", "then ", "so ", "this ", "that ", "these ")
+_NO_OPENING = tuple(f"{word} " for word in "he she they it his her but and then so this that these".split())
 
 
 @dataclass
@@ -68,9 +69,7 @@ class Sampler:
         self._genres: dict[str, list[Passages]] = {}
         for document in documents:
             self._genres.setdefault(document.genre, []).append(self._tokenise(document))
-        self._weights = {
-            genre: [len(passages.ids) for passages in group] for genre, group in self._genres.items()
-        }
+        self._weights = {genre: [len(passages.ids) for passages in group] for genre, group in self._genres.items()}
 
     def reseed(self, seed: str) -> None:
         """Starts another stream over the same documents."""

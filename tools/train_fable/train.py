@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import corpus
-import model as architecture
-import quantise
 import torch
-from evaluate import HeldOut
 from safetensors.torch import load_file, save_file
-from sequences import CONTEXT, EARLY, IGNORED, LATE, Sampler
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Gemma4ForCausalLM
+
+import corpus
+import model as architecture
+import quantise
+from evaluate import HeldOut
+from sequences import CONTEXT, EARLY, IGNORED, LATE, Sampler
+
+WORKERS = 5  # each draws sequences of its own, so their number is part of the recipe
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ class Recipe:
     shape: str  # "teacher" or "fable"
     steps: int
     seed: int
-    batch: int = 32
-    optimiser: str = "muon"
+    batch: int = 16
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.1
@@ -45,6 +47,7 @@ class Recipe:
     late_from: float = 0.6  # part of the steps after which tales are most of what is read
     distil: float = 0.0  # weight of the teachers' distributions in the loss
     quantise_from: float = 1.0  # part of the steps after which weights are rounded
+    stop_after: int | None = None  # steps actually run, when the schedule's end is not reached
     validations: int = 10
 
 
@@ -71,27 +74,12 @@ def batches(sampler: Sampler, recipe: Recipe, workers: int) -> Iterator[tuple[Te
             yield batch
 
 
-def optimisers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices (or AdamW for all); AdamW without decay for norms, with it for the rest."""
-    matrices, tables, norms = [], [], []
-    for name, parameter in net.named_parameters():
-        if "norm" in name:
-            norms.append(parameter)
-        elif parameter.dim() < 2 or "embed_tokens" in name:
-            tables.append(parameter)
-        else:
-            matrices.append(parameter)
-    fused = torch.cuda.is_available()
-    groups = [{"params": tables, "weight_decay": recipe.weight_decay}, {"params": norms, "weight_decay": 0.0}]
-    if recipe.optimiser == "adamw":
-        groups.append({"params": matrices, "weight_decay": recipe.weight_decay})
-        return [torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.98), fused=fused)]
-    return [
-        torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.98), fused=fused),
-        torch.optim.Muon(
-            matrices, lr=recipe.peak_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-    ]
+def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, without decay for the norms' weights."""
+    norms = [parameter for name, parameter in net.named_parameters() if "norm" in name]
+    others = [parameter for name, parameter in net.named_parameters() if "norm" not in name]
+    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": norms, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.98), fused=torch.cuda.is_available())
 
 
 def rate(recipe: Recipe, step: int) -> float:
@@ -104,7 +92,7 @@ def rate(recipe: Recipe, step: int) -> float:
     return recipe.peak_rate * 0.5 * (1 + math.cos(math.pi * (step - decay) / (recipe.steps - decay)))
 
 
-def train(recipe: Recipe, work: Path, teachers: list[str], workers: int = 8) -> float:
+def train(recipe: Recipe, work: Path, teachers: list[str], workers: int = WORKERS) -> float:
     """Trains by `recipe` and saves the best weights by held-out bits per byte as WORK/NAME.safetensors.
 
     Returns those bits per byte; the log, one JSON line for each validation, is WORK/NAME.log.
@@ -120,26 +108,25 @@ def train(recipe: Recipe, work: Path, teachers: list[str], workers: int = 8) -> 
     shape = getattr(architecture, recipe.shape)
     net = architecture.create(shape(recipe.dropout), recipe.seed, recipe.dropout).to(device)
     ensemble = [load(work / f"{name}.safetensors", "teacher").to(device).eval() for name in teachers]
-    steppers = optimisers(net, recipe)
+    stepper = optimiser(net, recipe)
     best, began = math.inf, time.monotonic()
     log = (work / f"{recipe.name}.log").open("w", encoding="utf-8")
     log.write(json.dumps(asdict(recipe)) + "\n")
     running = torch.zeros((), device=device)
     every = max(1, recipe.steps // recipe.validations)
-    for step, (inputs, labels) in enumerate(batches(sampler, recipe, workers)):
+    last = recipe.stop_after or recipe.steps
+    for step, (inputs, labels) in zip(range(last), batches(sampler, recipe, workers), strict=False):
         net.train()
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = rate(recipe, step)
+        for group in stepper.param_groups:
+            group["lr"] = rate(recipe, step)
         rounded = step >= recipe.steps * recipe.quantise_from
         loss = _loss(net, ensemble, inputs.to(device), labels.to(device), recipe.distil, rounded)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
+        stepper.step()
+        stepper.zero_grad(set_to_none=True)
         running += loss.detach()
-        if (step + 1) % every == 0 or step + 1 == recipe.steps:
+        if (step + 1) % every == 0 or step + 1 == last:
             found = held_out.bits_per_byte(_stored(net, rounded))
             entry = {
                 "step": step + 1,

@@ -1,1 +1,0 @@
-"""Trains Fable, the small Gemma 4 model that ships with the engine."""
