@@ -15,6 +15,10 @@ std::filesystem::path data_dir() {
   return FACET_TEST_DATA;
 }
 
+std::filesystem::path models_dir() {
+  return FACET_MODELS_DIR;
+}
+
 TemporaryDirectory::TemporaryDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "facet-test-XXXXXX").string();
   if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);

@@ -9,6 +9,8 @@ namespace facet::testing {
 [[nodiscard]] std::filesystem::path shared_dir();
 /// The project's own test data, tests/data.
 [[nodiscard]] std::filesystem::path data_dir();
+/// The models that ship with the project.
+[[nodiscard]] std::filesystem::path models_dir();
 /// A fresh directory under the system's temporary one, removed with the object.
 class TemporaryDirectory {
  public:

@@ -1,0 +1,135 @@
+// The model that ships, against what transformers computes from its dequantised weights in float32: every
+// activation of a text, and 200 greedy tokens after each of five prompts.
+#include <gtest/gtest.h>
+
+#include "backend/cpu/isa.h"
+#include "engine/generate.h"
+#include "engine/trace.h"
+#include "engine/validate.h"
+#include "formats/checkpoint_tokenizer.h"
+#include "formats/json.h"
+#include "support/paths.h"
+
+namespace facet {
+namespace {
+
+constexpr size_t kCases = 5;
+
+struct Case {
+  std::string prompt;
+  std::vector<int32_t> prompt_ids;
+  std::vector<int32_t> greedy_ids;
+  std::string greedy_text;
+};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> read = [] {
+    const Json expected = parse_json_file(testing::data_dir() / "fable" / "expected.json");
+    std::vector<Case> result;
+    for (const Json& item : expected.at("cases"))
+      result.push_back(
+          {item.at("prompt"), item.at("prompt_ids"), item.at("greedy_ids"), item.at("greedy_text")});
+    return result;
+  }();
+  return read;
+}
+
+std::filesystem::path trace_file() {
+  return testing::data_dir() / "fable" / "trace.safetensors";
+}
+
+Checkpoint open_fable() {
+  return open_checkpoint((testing::models_dir() / "fable").string());
+}
+
+Engine load(const std::string& backend, const std::string& isa = "", int chunk = 512) {
+  EngineOptions options;
+  options.backend = backend;
+  options.isa = isa;
+  options.threads = 2;
+  options.context = 1024;
+  options.chunk = chunk;
+  return {open_fable(), options};
+}
+
+TEST(Fable, HasEveryFeatureOfE2B) {
+  const ModelSpec spec = open_fable().spec;
+  EXPECT_EQ(spec.layer_count(), 10);
+  EXPECT_EQ(spec.ple_dim, 64);
+  EXPECT_EQ(spec.logit_softcap, 30);
+  for (int l = 0; l < spec.layer_count(); ++l) {
+    const LayerSpec& layer = spec.layers[static_cast<size_t>(l)];
+    const bool full = l % 5 == 4;
+    EXPECT_EQ(layer.head_dim, full ? 512 : 256) << l;
+    EXPECT_EQ(layer.window, full ? 0 : 128) << l;
+    EXPECT_EQ(layer.kv_heads, 1) << l;
+    EXPECT_EQ(layer.kv_source, l < 5 ? l : (full ? 4 : 3)) << l;
+    EXPECT_EQ(layer.ffn_dim, l < 5 ? 768 : 1536) << l;
+    EXPECT_TRUE(layer.has_layer_scalar) << l;
+  }
+}
+
+TEST(Fable, EveryActivationMatchesTransformers) {
+  for (const int chunk : {512, 7}) {
+    SCOPED_TRACE(chunk);
+    Engine engine = load("reference", "", chunk);
+    const ValidationResult result = validate_trace(engine, read_trace(trace_file()));
+    EXPECT_TRUE(result.pass);
+    for (const TensorResult& t : result.tensors) EXPECT_TRUE(t.pass) << t.name << " " << t.rel_rms;
+    for (const std::string& name : result.missing) ADD_FAILURE() << "missing " << name;
+    EXPECT_TRUE(result.not_compared.empty());
+    EXPECT_TRUE(result.fast_prefill_match);
+    EXPECT_EQ(result.token_mismatches, 0);
+    EXPECT_GE(result.tensors.size(), static_cast<size_t>(engine.spec().layer_count()) + 3);
+  }
+}
+
+// The cpu backend is held to its choices here, not to its tolerance for each tensor: its 8-bit activations
+// cost this model's MLPs up to 1.42 % where validate allows it 1 %.
+TEST(Fable, EveryInstructionSetAgreesOnTheTokens) {
+  for (const cpu::KernelTable* table : cpu::available_kernels()) {
+    SCOPED_TRACE(table->name);
+    Engine engine = load("cpu", table->name);
+    const ValidationResult result = validate_trace(engine, read_trace(trace_file()));
+    EXPECT_TRUE(result.missing.empty());
+    EXPECT_TRUE(result.fast_prefill_match);
+    EXPECT_EQ(result.token_mismatches, 0);
+  }
+}
+
+// No token is excused, although transformers' own choice leads the next by as little as 0.0002 in one place.
+class FableGreedy : public ::testing::TestWithParam<size_t> {};
+
+TEST_P(FableGreedy, TextIsTransformers) {
+  ASSERT_EQ(cases().size(), kCases);
+  const Case& c = cases()[GetParam()];
+  ASSERT_EQ(c.greedy_ids.size(), 200U);
+  const text::Tokenizer tokenizer = open_tokenizer(open_fable()).value();
+  Engine engine = load("reference");
+  GenerateOptions options;
+  options.sampling.temperature = 0;
+  options.max_tokens = static_cast<int>(c.greedy_ids.size());
+  const auto ids = generate(engine, engine.cache().open(), tokenizer.encode(c.prompt), options).ids;
+  EXPECT_EQ(ids, c.greedy_ids);
+  EXPECT_EQ(tokenizer.decode(ids), c.greedy_text);
+}
+
+INSTANTIATE_TEST_SUITE_P(Prompt, FableGreedy, ::testing::Range(size_t{0}, kCases));
+
+TEST(Fable, TokenizerAgreesAndGivesTextsBack) {
+  ASSERT_EQ(cases().size(), kCases);
+  const text::Tokenizer tokenizer = open_tokenizer(open_fable()).value();
+  for (const Case& c : cases()) {
+    EXPECT_EQ(tokenizer.encode(c.prompt), c.prompt_ids);
+    EXPECT_EQ(tokenizer.decode(c.prompt_ids), "<bos>" + c.prompt);
+    EXPECT_EQ(tokenizer.decode(c.greedy_ids), c.greedy_text);
+  }
+  for (const char* text : {"A tale\n\n\n  of 3 naïve \"foxes\"—and <turn|> a 狐 🦊", " ", "▁"}) {
+    const auto ids = tokenizer.encode(text, {.add_bos = false});
+    const std::string expected = std::string(text) == "▁" ? " " : text;  // Gemma's spelling of a space
+    EXPECT_EQ(tokenizer.decode(ids), expected);
+  }
+}
+
+}  // namespace
+}  // namespace facet
