@@ -56,13 +56,14 @@ class ThreadPool {
 
   static constexpr size_t kCacheLine = 64;
 
+  alignas(kCacheLine) std::atomic<uint32_t> barrier_epoch_{0};
+  alignas(kCacheLine) std::atomic<int> barrier_arrived_{0};
+  // Bumped to start a region; what the region is lies on the same line.
+  alignas(kCacheLine) std::atomic<uint32_t> generation_{0};
+  bool stopping_ = false;
   Entry entry_ = nullptr;
   void* context_ = nullptr;
   std::vector<std::thread> workers_;
-  bool stopping_ = false;
-  alignas(kCacheLine) std::atomic<uint32_t> generation_{0};  // bumped to start a region
-  alignas(kCacheLine) std::atomic<uint32_t> barrier_epoch_{0};
-  alignas(kCacheLine) std::atomic<int> barrier_arrived_{0};
 };
 
 }  // namespace facet
