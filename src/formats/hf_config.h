@@ -6,10 +6,9 @@
 
 namespace facet {
 
-/// Reads a Gemma 4 text model's configuration: model_type "gemma4" (sizes under text_config) or "gemma4_text"
-/// (flat), with `global_head_dim` and `num_global_key_value_heads` or the newer `per_layer_config`.
-/// Source: transformers' configuration_gemma4.py and modeling_gemma4.py (5.x).
-/// The result is validated. Throws Error{kBadInput} that names the key, what was expected and what is there.
+/// Reads a Gemma text model's configuration: model_type "gemma4" or "gemma3" (sizes under text_config), or
+/// "gemma4_text" or "gemma3_text" (flat). The result is validated. Throws Error{kBadInput} that names the
+/// key, what was expected and what is there.
 ///
 /// A head of its own (tie_word_embeddings false) is refused: no Gemma has one. A lm_head.weight in a tied
 /// checkpoint is ignored, as transformers ignores it.

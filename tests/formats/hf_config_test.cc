@@ -168,12 +168,16 @@ const std::vector<BadConfig>& bad_configs() {
        "rope_theta: expected at most"},
       {"ThetaAbsent", R"({"rope_parameters":{"full_attention":{"rope_theta":null}}})",
        "rope_theta: expected a value, got nothing"},
+      {"RopeOfAKindAbsent", R"({"rope_parameters":{"full_attention":null}})",
+       "rope_parameters.full_attention: expected a value, got nothing"},
+      {"RopeDivisorZero", R"({"rope_parameters":{"full_attention":{"rope_type":"linear","factor":0}}})",
+       "rope_parameters.full_attention.factor: expected a positive finite number, got 0"},
       {"RotaryFactorZero", R"({"rope_parameters":{"full_attention":{"partial_rotary_factor":0}}})",
        "partial_rotary_factor: expected a number above 0, at most 1, got 0"},
       {"RotaryFactorTwo", R"({"rope_parameters":{"full_attention":{"partial_rotary_factor":2}}})",
        "partial_rotary_factor: expected a number above 0, at most 1, got 2"},
       {"RopeTypeUnknown", R"({"rope_parameters":{"full_attention":{"rope_type":"yarn"}}})",
-       "rope_type: expected \"default\" or \"proportional\", got \"yarn\""},
+       "rope_type: expected \"default\", \"proportional\" or \"linear\", got \"yarn\""},
       {"EpsilonZero", R"({"rms_norm_eps":0})", "rms_norm_eps: expected a positive finite number, got 0"},
       {"SoftcapNegative", R"({"final_logit_softcapping":-30})",
        "final_logit_softcapping: expected a positive finite number, got -30"},
@@ -228,6 +232,87 @@ TEST_P(HfConfigHostile, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(All, HfConfigHostile, ::testing::ValuesIn(bad_configs()),
                          [](const auto& bad) { return bad.param.name; });
+
+/// Gemma 3 270M as published.
+Json gemma3_270m() {
+  return Json::parse(R"({
+    "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "_sliding_window_pattern": 6,
+    "attention_bias": false, "attn_logit_softcapping": null, "final_logit_softcapping": null,
+    "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 640, "intermediate_size": 2048,
+    "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention",
+                    "sliding_attention", "full_attention", "sliding_attention"],
+    "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 7,
+    "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06,
+    "rope_local_base_freq": 10000.0, "rope_scaling": null, "rope_theta": 1000000.0, "sliding_window": 512,
+    "use_bidirectional_attention": false, "vocab_size": 262144})");
+}
+
+const RopeSpec& rope_of(const ModelSpec& spec, int layer) {
+  return spec.ropes[static_cast<size_t>(spec.layers[static_cast<size_t>(layer)].rope)];
+}
+
+TEST(HfConfigGemma3, ReadsTheFlatConfig) {
+  const ModelSpec spec = spec_of(gemma3_270m());
+  EXPECT_EQ(spec.architecture, "gemma3_text");
+  EXPECT_EQ(spec.layer_count(), 7);
+  EXPECT_TRUE(spec.norm_weight_plus_one);
+  EXPECT_EQ(spec.attention_scale, 1.0 / 16);
+  EXPECT_EQ(spec.logit_softcap, 0);
+  EXPECT_EQ(spec.ple_dim, 0);
+  EXPECT_FALSE(spec.layers[0].v_norm);
+  EXPECT_FALSE(spec.layers[0].has_layer_scalar);
+  EXPECT_FALSE(spec.layers[0].is_full());
+  EXPECT_TRUE(spec.layers[5].is_full());
+  EXPECT_FALSE(spec.layers[6].is_full());  // the last layer is as the config says
+  EXPECT_EQ(rope_of(spec, 0).theta, 1e4);
+  EXPECT_EQ(rope_of(spec, 5).theta, 1e6);
+  EXPECT_EQ(spec.last_kv_owner(), 6);
+}
+
+TEST(HfConfigGemma3, ReadsTheSparseWrapper) {
+  const Json config = Json::parse(R"({
+    "model_type": "gemma3", "eos_token_id": [1, 106], "text_config": {"hidden_size": 2560,
+    "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34, "sliding_window": 1024,
+    "rope_scaling": {"factor": 8.0, "rope_type": "linear"}}, "vision_config": {"hidden_size": 1152}})");
+  const ModelSpec spec = spec_of(config);
+  EXPECT_EQ(spec.vocab_size, 262208);
+  EXPECT_EQ(spec.layers[0].q_heads, 8);
+  EXPECT_EQ(spec.layers[0].kv_heads, 4);
+  EXPECT_THAT(spec.eos_ids, ElementsAre(1, 106));
+  EXPECT_EQ(spec.bos_id, 2);
+  EXPECT_EQ(rope_of(spec, 5).inv_freq[0], 0.125F);  // positions of full layers are divided by 8
+  EXPECT_EQ(rope_of(spec, 0).inv_freq[0], 1.0F);
+}
+
+TEST(HfConfigGemma3, ReadsNewerRopeParametersAndPattern) {
+  Json config = gemma3_270m();
+  for (const char* key : {"rope_theta", "rope_local_base_freq", "layer_types"}) config.erase(key);
+  config["sliding_window_pattern"] = 3;
+  config["rope_parameters"] = {{"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 5e3}}},
+                               {"full_attention", {{"rope_type", "linear"}, {"factor", 4.0}}}};
+  const ModelSpec spec = spec_of(config);
+  EXPECT_TRUE(spec.layers[2].is_full());
+  EXPECT_EQ(rope_of(spec, 0).theta, 5e3);
+  EXPECT_EQ(rope_of(spec, 2).theta, 1e6);
+  EXPECT_EQ(rope_of(spec, 2).inv_freq[0], 0.25F);
+}
+
+TEST(HfConfigGemma3, RefusesOtherMathAndBadValues) {
+  const auto refuses = [](const char* patch, const std::string& says) {
+    Json config = gemma3_270m();
+    config.merge_patch(Json::parse(patch));
+    expect_bad_input([&] { return spec_of(config); }, {says});
+  };
+  refuses(R"({"attn_logit_softcapping":50})", "attn_logit_softcapping: expected null, got 50");
+  refuses(R"({"use_bidirectional_attention":true})", "use_bidirectional_attention: expected");
+  refuses(R"({"query_pre_attn_scalar":0})",
+          "query_pre_attn_scalar: expected a positive finite number, got 0");
+  refuses(R"({"rope_theta":-1})", "rope_theta: expected a positive finite number, got -1");
+  refuses(R"({"rope_scaling":{"rope_type":"yarn","factor":2}})", "rope_scaling.rope_type: expected");
+  refuses(R"({"num_hidden_layers":8})", "layer_types: expected an array of 8 (num_hidden_layers)");
+  refuses(R"({"sliding_window":0})", "sliding_window: expected an integer from 1");
+}
 
 TEST(HfConfigRoot, MustBeAnObject) {
   for (const char* text : {"[]", "null", "7", "\"gemma4\""})
