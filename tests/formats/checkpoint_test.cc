@@ -12,13 +12,13 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::golden;
-using test::TemporaryDirectory;
-using test::write_file;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using testing::expect_bad_input;
 using ::testing::Field;
+using testing::golden;
+using testing::TemporaryDirectory;
+using testing::write_file;
 
 TEST(Checkpoint, OpensGoldenE2b) {
   const Checkpoint c = open_checkpoint(golden("tiny-e2b").string());
@@ -134,7 +134,7 @@ TEST(Checkpoint, RefusesWhatIsNoCheckpoint) {
   std::filesystem::copy(golden("tiny-e2b") / "config.json", directory / "config.json");
   expect_bad_input([&] { return open_checkpoint(directory.path().string()); },
                    {"expected model.safetensors or model.safetensors.index.json, got neither"});
-  write_file(directory / "model.safetensors", test::safetensors("{}"));
+  write_file(directory / "model.safetensors", testing::safetensors("{}"));
   expect_bad_input([&] { return open_checkpoint(directory.path().string()); },
                    {"expected a tensor model.embed_tokens.weight"});
 }

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace facet::test {
+namespace facet::testing {
 
 /// `action` must throw Error{kBadInput}: one line of bearable length that holds each of `parts`.
 template <typename Action>
@@ -26,4 +26,4 @@ void expect_bad_input(Action&& action, std::initializer_list<std::string> parts)
   }
 }
 
-}  // namespace facet::test
+}  // namespace facet::testing

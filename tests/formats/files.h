@@ -1,8 +1,7 @@
-// Files that tests make: temporary directories and safetensors built from parts.
+// Files that tests make, safetensors built from parts among them.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -12,29 +11,9 @@
 #include <string>
 #include <string_view>
 
-namespace facet::test {
+#include "support/paths.h"
 
-/// A directory that is gone at the end of the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "facet-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = pattern;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-  [[nodiscard]] std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+namespace facet::testing {
 
 inline void write_file(const std::filesystem::path& path, std::string_view content) {
   std::ofstream out(path, std::ios::binary);
@@ -66,7 +45,7 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
 }
 
 inline std::filesystem::path golden(std::string_view name) {
-  return std::filesystem::path(FACET_SHARED_DIR) / "golden" / name;
+  return shared_dir() / "golden" / name;
 }
 
-}  // namespace facet::test
+}  // namespace facet::testing

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace facet::test {
+namespace facet::testing {
 
 /// Little-endian bytes of a number.
 template <typename T>
@@ -43,4 +43,4 @@ inline std::string with_data(std::string head, size_t data, size_t alignment = 3
   return head + std::string(data, '\0');
 }
 
-}  // namespace facet::test
+}  // namespace facet::testing

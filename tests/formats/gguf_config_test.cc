@@ -16,11 +16,11 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::gguf_pair;
-using test::gguf_text;
-using test::raw;
 using ::testing::ElementsAre;
+using testing::expect_bad_input;
+using testing::gguf_pair;
+using testing::gguf_text;
+using testing::raw;
 
 std::string u32(uint32_t value) {
   return raw<uint32_t>(4) + raw(value);
@@ -58,7 +58,7 @@ struct Model {
   std::map<std::string, TensorData> tensors;
 
   [[nodiscard]] std::string bytes() const {
-    std::string head = test::gguf_header(tensors.size(), keys.size());
+    std::string head = testing::gguf_header(tensors.size(), keys.size());
     for (const auto& [key, value] : keys) head += gguf_text(key) + value;
     std::string data;
     for (const auto& [name, tensor] : tensors) {
@@ -75,11 +75,11 @@ struct Model {
         std::memcpy(&data[begin + 4 * i], &tensor.values[i], 4);
       data.resize((data.size() + 31) / 32 * 32, '\0');
     }
-    return test::with_data(head, 0) + data;
+    return testing::with_data(head, 0) + data;
   }
   [[nodiscard]] ModelSpec spec() const {
     const std::string file = bytes();
-    return gguf_model_spec(GgufFile(test::bytes_of(file), "m.gguf"));
+    return gguf_model_spec(GgufFile(testing::bytes_of(file), "m.gguf"));
   }
 };
 
@@ -200,7 +200,7 @@ TEST(GgufConfig, ReadsSampling) {
   m.keys["general.sampling.top_k"] = u32(64);
   m.keys["general.sampling.top_p"] = f32(0.95F);
   const std::string file = m.bytes();
-  const GenerationConfig g = gguf_generation_config(GgufFile(test::bytes_of(file), "m.gguf"));
+  const GenerationConfig g = gguf_generation_config(GgufFile(testing::bytes_of(file), "m.gguf"));
   EXPECT_EQ(g.temperature, 1);
   EXPECT_EQ(g.top_k, 64);
   EXPECT_FLOAT_EQ(static_cast<float>(*g.top_p), 0.95F);

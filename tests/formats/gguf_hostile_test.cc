@@ -9,13 +9,13 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::gguf_header;
-using test::gguf_pair;
-using test::gguf_tensor;
-using test::gguf_text;
-using test::raw;
-using test::with_data;
+using testing::expect_bad_input;
+using testing::gguf_header;
+using testing::gguf_pair;
+using testing::gguf_tensor;
+using testing::gguf_text;
+using testing::raw;
+using testing::with_data;
 
 constexpr uint32_t kU8 = 0, kU32 = 4, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
 constexpr uint32_t kTensorF32 = 0, kTensorQ4_0 = 2, kTensorQ6K = 14;
@@ -167,7 +167,7 @@ TEST(GgufTruncated, AtEveryByteIsAnError) {
           gguf_pair("f", kArray, raw(kF32) + raw(uint64_t{1}) + raw(1.0F)) +
           gguf_tensor("t", {4}, kTensorF32, 0),
       16);
-  ASSERT_NO_THROW(GgufFile(test::bytes_of(whole), "whole"));
+  ASSERT_NO_THROW(GgufFile(testing::bytes_of(whole), "whole"));
   for (size_t size = 0; size < whole.size(); ++size) {
     const std::vector<char> part(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(size));
     EXPECT_THROW(GgufFile(std::as_bytes(std::span(part)), "part"), Error) << size;
@@ -182,7 +182,7 @@ TEST(GgufMetadata, GettersNameKeyExpectedAndGot) {
       gguf_pair("text", kString, gguf_text("abc")) +
       gguf_pair("list", kArray, raw(kU32) + raw(uint64_t{2}) + raw(3U) + raw(4U)) +
       gguf_pair("bools", kArray, raw(kBool) + raw(uint64_t{2}) + raw<uint8_t>(0) + raw<uint8_t>(1));
-  const GgufFile file(test::bytes_of(bytes), "f.gguf");
+  const GgufFile file(testing::bytes_of(bytes), "f.gguf");
   const GgufMetadata& m = file.metadata();
   EXPECT_EQ(m.integer("u8", 0, 255), 200);
   EXPECT_EQ(m.integer("i64", -5, 5), -5);

@@ -13,8 +13,8 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::TemporaryDirectory;
+using testing::expect_bad_input;
+using testing::TemporaryDirectory;
 using text::TokenType;
 
 /// The 256 byte tokens, a few pieces and their merges.

@@ -10,7 +10,7 @@
 #include "formats/gguf_writer.h"
 #include "model/weights.h"
 
-namespace facet::test {
+namespace facet::testing {
 
 /// Writes `from` to `path`, matrices as they are stored (bf16) and vectors in f32, as llama.cpp's conversion
 /// does. `more` adds metadata.
@@ -44,4 +44,4 @@ inline void write_gguf(const Checkpoint& from, const std::filesystem::path& path
   writer.finish();
 }
 
-}  // namespace facet::test
+}  // namespace facet::testing

@@ -12,11 +12,11 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
 using ::testing::ElementsAre;
+using testing::expect_bad_input;
 
 Json golden_config(std::string_view name = "tiny-e2b") {
-  return parse_json_file(test::golden(name) / "config.json");
+  return parse_json_file(testing::golden(name) / "config.json");
 }
 
 ModelSpec spec_of(const Json& config) {

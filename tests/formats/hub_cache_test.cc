@@ -14,10 +14,10 @@ namespace facet {
 namespace {
 
 namespace fs = std::filesystem;
-using test::expect_bad_input;
-using test::golden;
-using test::TemporaryDirectory;
-using test::write_file;
+using testing::expect_bad_input;
+using testing::golden;
+using testing::TemporaryDirectory;
+using testing::write_file;
 
 /// Sets variables for one test and puts them back.
 class Environment {
@@ -79,8 +79,8 @@ class HubCache : public ::testing::Test {
     fs::create_directories(repository / "blobs");
     fs::create_directories(snapshot);
     write_file(repository / "refs" / "main", "abc\n");
-    add("config.json", test::read_file(golden("tiny-e2b") / "config.json"));
-    add("shard.safetensors", test::read_file(golden("tiny-e2b") / "model.safetensors"));
+    add("config.json", testing::read_file(golden("tiny-e2b") / "config.json"));
+    add("shard.safetensors", testing::read_file(golden("tiny-e2b") / "model.safetensors"));
     add("model.safetensors.index.json", R"({"weight_map":{"model.norm.weight":"shard.safetensors"}})");
   }
   void add(const std::string& name, std::string_view content) {
@@ -132,7 +132,7 @@ TEST_F(HubCache, OpensACheckpointByName) {
 }
 
 TEST_F(HubCache, RefusesALinkOutOfTheBlobs) {
-  write_file(cache / "outside.safetensors", test::read_file(golden("tiny-e2b") / "model.safetensors"));
+  write_file(cache / "outside.safetensors", testing::read_file(golden("tiny-e2b") / "model.safetensors"));
   fs::remove(snapshot / "shard.safetensors");
   fs::create_symlink(cache / "outside.safetensors", snapshot / "shard.safetensors");
   expect_bad_input([&] { return open_checkpoint(snapshot.string()); }, {"got a link out of it"});

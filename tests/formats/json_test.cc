@@ -9,7 +9,7 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
+using testing::expect_bad_input;
 
 std::string repeated(std::string_view text, size_t times) {
   std::string out;

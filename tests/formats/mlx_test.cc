@@ -13,8 +13,8 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::TemporaryDirectory;
+using testing::expect_bad_input;
+using testing::TemporaryDirectory;
 
 std::optional<MlxQuantization> quantization(std::string_view config) {
   const Json json = Json::parse(config);
@@ -138,12 +138,12 @@ TEST(MlxWeights, RefusesPartsThatDoNotFit) {
 TEST(MlxWeights, RefusesMissingOrWrongCompanions) {
   const auto q = quantization(R"({"quantization":{"bits":8,"group_size":32}})");
   const auto reading = [&](std::string_view more, size_t bytes) {
-    const std::string file = test::safetensors(
+    const std::string file = testing::safetensors(
         R"({"model.embed_tokens.weight":{"dtype":"U32","shape":[1,8],"data_offsets":[0,32]})" +
             std::string(more) + "}",
         bytes);
     std::vector<SafetensorsFile> files;
-    files.emplace_back(test::bytes_of(file), "f");
+    files.emplace_back(testing::bytes_of(file), "f");
     return HfWeights(ShardedSafetensors(std::move(files)), q).matrix("model.embed_tokens.weight");
   };
   expect_bad_input([&] { return reading("", 32); },

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "formats/safetensors.h"
+#include "support/paths.h"
 
 namespace facet {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 class BlockFormat : public ::testing::TestWithParam<Encoding> {};
 
 TEST_P(BlockFormat, DecodesAsTheReferenceDoes) {
-  const SafetensorsFile file(std::filesystem::path(FACET_TEST_DATA) / "quant" / "blocks.safetensors");
+  const SafetensorsFile file(testing::data_dir() / "quant" / "blocks.safetensors");
   const std::string name(encoding_name(GetParam()));
   const StoredTensor* blocks = file.find(name + ".blocks");
   const StoredTensor* values = file.find(name + ".values");

@@ -8,6 +8,7 @@
 
 #include "formats/safetensors.h"
 #include "quant/blocks.h"
+#include "support/paths.h"
 #include "tensor/matrix_view.h"
 
 namespace facet {
@@ -27,7 +28,7 @@ void PrintTo(const Encoder& encoder, std::ostream* out) {
 class BlockEncoder : public ::testing::TestWithParam<Encoder> {};
 
 TEST_P(BlockEncoder, EncodesAsTheReferenceDoes) {
-  const SafetensorsFile file(std::filesystem::path(FACET_TEST_DATA) / "quant" / "blocks.safetensors");
+  const SafetensorsFile file(testing::data_dir() / "quant" / "blocks.safetensors");
   const std::string name(encoding_name(GetParam().encoding));
   const StoredTensor* numbers = file.find("numbers");
   const StoredTensor* encoded = file.find(name + ".encoded");
