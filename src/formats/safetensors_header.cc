@@ -55,7 +55,11 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   std::vector<Entry> entries;
   std::map<std::string, std::string> metadata;
 
-  bool null() override { unexpected("null"); }
+  bool null() override {
+    if (state_ != State::kMetadataObject) unexpected("null");
+    state_ = State::kTop;  // MLX writes "__metadata__":null
+    return true;
+  }
   bool boolean(bool v) override { unexpected(v ? "true" : "false"); }
   bool number_integer(number_integer_t v) override { unexpected(fmt::format("{}", v)); }
   bool number_float(number_float_t /*v*/, const string_t& text) override { unexpected(quote(text, 40)); }

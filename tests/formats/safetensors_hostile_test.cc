@@ -8,10 +8,10 @@
 namespace facet {
 namespace {
 
-using test::bytes_of;
-using test::expect_bad_input;
-using test::length_bytes;
-using test::safetensors;
+using testing::bytes_of;
+using testing::expect_bad_input;
+using testing::length_bytes;
+using testing::safetensors;
 
 struct BadFile {
   std::string name;
@@ -125,6 +125,9 @@ std::vector<BadFile> bad_files() {
       {"NameOfAMebibyte", named(std::string(1 << 20, 'n')),
        "expected a name of 1 to 1024 bytes, got 1048576"},
       {"MetadataIsNumber", safetensors(R"({"__metadata__":1})"), "__metadata__: expected an object, got 1"},
+      {"MetadataTwiceNull", safetensors(R"({"__metadata__":null,"__metadata__":null})"), "duplicate key"},
+      {"MetadataValueIsNull", safetensors(R"({"__metadata__":{"k":null}})"),
+       "__metadata__: \"k\": expected a string, got null"},
       {"MetadataValueIsNumber", safetensors(R"({"__metadata__":{"k":1}})"),
        "__metadata__: \"k\": expected a string, got 1"},
       {"MetadataValueIsObject", safetensors(R"({"__metadata__":{"k":{}}})"),

@@ -8,12 +8,12 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
-using test::TemporaryDirectory;
-using test::write_file;
+using testing::expect_bad_input;
+using testing::TemporaryDirectory;
+using testing::write_file;
 
 std::string file_with(std::string_view tensor) {
-  return test::safetensors(
+  return testing::safetensors(
       "{\"" + std::string(tensor) + R"(":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 2);
 }
 
@@ -84,9 +84,9 @@ TEST_F(Shards, RefusesMissingAndDuplicateParts) {
   expect_bad_input(opening(), {"two.safetensors: expected tensor \"b\""});
   // A tensor the index gives once may still stand in two shards.
   write_file(directory / "two.safetensors",
-             test::safetensors(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
-                               R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
-                               2));
+             testing::safetensors(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                  R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                                  2));
   expect_bad_input(opening(), {"tensor \"a\": expected in one shard, got it in"});
   std::filesystem::remove(directory / "two.safetensors");
   std::filesystem::create_directory(directory / "two.safetensors");

@@ -15,16 +15,16 @@
 namespace facet {
 namespace {
 
-using test::bytes_of;
-using test::expect_bad_input;
-using test::safetensors;
-using test::TemporaryDirectory;
-using test::write_file;
+using testing::bytes_of;
 using ::testing::ElementsAre;
+using testing::expect_bad_input;
 using ::testing::HasSubstr;
+using testing::safetensors;
+using testing::TemporaryDirectory;
+using testing::write_file;
 
 TEST(Safetensors, ServesAGoldenTrace) {
-  const SafetensorsFile trace(test::golden("tiny-e2b") / "trace.safetensors");
+  const SafetensorsFile trace(testing::golden("tiny-e2b") / "trace.safetensors");
   const StoredTensor* ids = trace.find("input_ids");
   ASSERT_NE(ids, nullptr);
   EXPECT_EQ(ids->dtype, DType::kI32);
@@ -54,6 +54,14 @@ TEST(Safetensors, ReadsEveryTypeFromMemory) {
   EXPECT_EQ(tensors.find("e")->elements(), 0);
   EXPECT_EQ(tensors.find("b")->bytes.data(), bytes_of(file).data() + file.size() - 3);
   EXPECT_EQ(tensors.metadata().at("format"), "pt");
+}
+
+TEST(Safetensors, TakesNullForNoMetadata) {
+  const std::string file =
+      safetensors(R"({"__metadata__":null,"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1);
+  const SafetensorsFile tensors(bytes_of(file), "memory");
+  EXPECT_NE(tensors.find("a"), nullptr);
+  EXPECT_TRUE(tensors.metadata().empty());
 }
 
 TEST(Safetensors, OpensWithoutReadingTheTensors) {
