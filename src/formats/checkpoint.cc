@@ -12,6 +12,8 @@
 #include "formats/hf_weights.h"
 #include "formats/hub_cache.h"
 #include "formats/json.h"
+#include "formats/lalamo_config.h"
+#include "formats/lalamo_weights.h"
 #include "formats/mlx_quantization.h"
 #include "formats/safetensors_shards.h"
 
@@ -43,6 +45,12 @@ void count_files(const ShardedSafetensors& files, Checkpoint& checkpoint) {
   }
 }
 
+/// "bf16", or "4-bit group 64".
+std::string encoding_text(const MatrixView& view) {
+  if (!view.is_affine()) return std::string(encoding_name(view.encoding));
+  return fmt::format("{}-bit group {}", view.encoding == Encoding::kAffine4 ? 4 : 8, view.group_size);
+}
+
 std::string hf_format(const HfWeights& weights, const std::optional<MlxQuantization>& quantization) {
   if (quantization) {
     const AffineFormat& format = quantization->default_format();
@@ -65,6 +73,31 @@ Checkpoint open_hf(const fs::path& directory, const JsonView& config, ShardedSaf
   return checkpoint;
 }
 
+Checkpoint open_lalamo(const fs::path& directory, const JsonView& config, ShardedSafetensors files) {
+  LalamoModel model = read_lalamo_config(config);
+  Checkpoint checkpoint;
+  count_files(files, checkpoint);
+  auto weights = std::make_unique<LalamoWeights>(std::move(files), model.spec);
+  for (int l = 0; l < model.spec.layer_count(); ++l) {
+    const std::string name = fmt::format("model.layers.{}.layer_scalar", l);
+    const bool stored = weights->contains(name);
+    const bool scaled = model.layer_scalars[static_cast<size_t>(l)].value_or(stored);
+    if (scaled && !stored)
+      throw bad_input(fmt::format("{}: layer {}: expected a tensor {}, as config.json says, got none",
+                                  directory.string(), l, weights->stored_name(name)));
+    model.spec.layers[static_cast<size_t>(l)].has_layer_scalar = scaled;
+  }
+  checkpoint.spec = std::move(model.spec);
+  checkpoint.warnings = std::move(model.warnings);
+  checkpoint.generation = std::move(model.generation);
+  checkpoint.tokenizer_file = existing(directory / "tokenizer.json");
+  validate(checkpoint.spec);
+  const auto sample = weights->matrix("model.layers.0.mlp.down_proj.weight");
+  checkpoint.format = fmt::format("lalamo {}", sample ? encoding_text(*sample) : "?");
+  checkpoint.weights = std::move(weights);
+  return checkpoint;
+}
+
 /// Opens what `directory`'s config.json describes, with the weights that `open_weights` finds.
 template <typename OpenWeights>
 Checkpoint open_with_config(const fs::path& directory, OpenWeights open_weights) {
@@ -73,7 +106,9 @@ Checkpoint open_with_config(const fs::path& directory, OpenWeights open_weights)
   if (!fs::exists(path, error))
     throw bad_input(fmt::format("{}: expected a config.json, got none", directory.string()));
   const Json json = parse_json_file(path);
-  return open_hf(directory, JsonView(json, path.string()), open_weights());
+  const JsonView config(json, path.string());
+  if (is_lalamo(config)) return open_lalamo(directory, config, open_weights());
+  return open_hf(directory, config, open_weights());
 }
 
 Checkpoint open_gguf(MappedFile mapping) {

@@ -58,6 +58,22 @@ std::optional<MatrixView> float_matrix(const StoredTensor& tensor) {
   return view;
 }
 
+std::vector<float> float_vector(const StoredTensor& tensor, std::string_view label) {
+  const auto fail = [&](std::string_view message) {
+    return bad_input(fmt::format("{}: tensor {}: {}", label, quote(tensor.name), message));
+  };
+  if (tensor.shape.size() > 1 || !float_encoding(tensor.dtype))
+    throw fail(fmt::format("expected one dimension of f32, f16 or bf16, got {} {}", dtype_name(tensor.dtype),
+                           shape_text(tensor.shape)));
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = load_float(tensor.dtype, tensor.bytes.data(), static_cast<int64_t>(i));
+    if (!std::isfinite(values[i]))
+      throw fail(fmt::format("expected finite numbers, got {} at {}", values[i], i));
+  }
+  return values;
+}
+
 HfWeights::HfWeights(ShardedSafetensors files, std::optional<MlxQuantization> quantization)
     : files_(std::move(files)), quantization_(std::move(quantization)), prefix_(find_prefix(files_)) {}
 
@@ -76,9 +92,23 @@ Error HfWeights::fail(const StoredTensor& tensor, std::string_view message) cons
       fmt::format("{}: tensor {}: {}", files_.label_of(tensor.name), quote(tensor.name), message));
 }
 
+/// mlx-lm stores the gate and up rows of experts as two tensors; they are no view of one matrix.
+void HfWeights::refuse_split_experts(std::string_view name) const {
+  constexpr std::string_view kFused = "experts.gate_up_proj";
+  if (!name.ends_with(kFused)) return;
+  const std::string stored = stored_name(name);
+  const std::string split = stored.substr(0, stored.size() - std::string_view("gate_up_proj").size()) +
+                            "switch_glu.gate_proj.weight";
+  if (const StoredTensor* tensor = files_.find(split))
+    throw fail(*tensor, "expected experts with gate and up in one tensor, got mlx-lm's two: not supported");
+}
+
 std::optional<MatrixView> HfWeights::matrix(std::string_view name) const {
   const StoredTensor* tensor = files_.find(stored_name(name));
-  if (tensor == nullptr) return std::nullopt;
+  if (tensor == nullptr) {
+    refuse_split_experts(name);
+    return std::nullopt;
+  }
   if (tensor->dtype == DType::kU32) return affine(*tensor);
   if (auto view = float_matrix(*tensor)) return view;
   throw fail(*tensor, fmt::format("expected a matrix of f32, f16, bf16 or MLX's u32 codes, got {} {}",
@@ -129,16 +159,7 @@ MatrixView HfWeights::affine(const StoredTensor& codes) const {
 std::optional<std::vector<float>> HfWeights::vector(std::string_view name) const {
   const StoredTensor* tensor = files_.find(stored_name(name));
   if (tensor == nullptr) return std::nullopt;
-  if (tensor->shape.size() > 1 || !float_encoding(tensor->dtype))
-    throw fail(*tensor, fmt::format("expected one dimension of f32, f16 or bf16, got {} {}",
-                                    dtype_name(tensor->dtype), shape_text(tensor->shape)));
-  std::vector<float> values(static_cast<size_t>(tensor->elements()));
-  for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = load_float(tensor->dtype, tensor->bytes.data(), static_cast<int64_t>(i));
-    if (!std::isfinite(values[i]))
-      throw fail(*tensor, fmt::format("expected finite numbers, got {} at {}", values[i], i));
-  }
-  return values;
+  return float_vector(*tensor, files_.label_of(tensor->name));
 }
 
 }  // namespace facet

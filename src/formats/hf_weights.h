@@ -30,6 +30,7 @@ class HfWeights final : public WeightSource {
  private:
   [[nodiscard]] MatrixView affine(const StoredTensor& codes) const;
   [[nodiscard]] const StoredTensor& companion(const StoredTensor& codes, std::string_view suffix) const;
+  void refuse_split_experts(std::string_view name) const;
   [[nodiscard]] Error fail(const StoredTensor& tensor, std::string_view message) const;
 
   ShardedSafetensors files_;
@@ -40,5 +41,9 @@ class HfWeights final : public WeightSource {
 /// The float tensor as a matrix: all dimensions but the last make the rows. Nothing when it is no matrix of
 /// f32, f16 or bf16.
 [[nodiscard]] std::optional<MatrixView> float_matrix(const StoredTensor& tensor);
+
+/// The float tensor of at most one dimension as f32. Throws Error{kBadInput}, prefixed with `label`, for
+/// another one or numbers that are not finite.
+[[nodiscard]] std::vector<float> float_vector(const StoredTensor& tensor, std::string_view label);
 
 }  // namespace facet

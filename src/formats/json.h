@@ -55,6 +55,7 @@ class JsonView {
   [[nodiscard]] const std::string& string() const;
 
   [[nodiscard]] bool is_object() const noexcept { return value_->is_object(); }
+  [[nodiscard]] bool is_null() const noexcept { return value_->is_null(); }
   [[nodiscard]] bool is_array() const noexcept { return value_->is_array(); }
   [[nodiscard]] bool is_string() const noexcept { return value_->is_string(); }
   [[nodiscard]] bool is_boolean() const noexcept { return value_->is_boolean(); }

@@ -8,18 +8,18 @@
 namespace facet {
 namespace {
 
-using test::expect_bad_input;
+using testing::expect_bad_input;
 
 HfWeights weights_of(const std::string& file) {
   std::vector<SafetensorsFile> files;
-  files.emplace_back(test::bytes_of(file), "f.safetensors");
+  files.emplace_back(testing::bytes_of(file), "f.safetensors");
   return HfWeights(ShardedSafetensors(std::move(files)), std::nullopt);
 }
 
 TEST(HfWeights, FindsTheTextModelUnderEveryPrefix) {
   for (const std::string& prefix : std::vector<std::string>{"model.", "model.language_model.",
                                                             "language_model.model.", "language_model."}) {
-    const std::string file = test::safetensors(
+    const std::string file = testing::safetensors(
         "{\"" + prefix + R"(embed_tokens.weight":{"dtype":"BF16","shape":[2,2],"data_offsets":[0,8]},)" +
             R"("model.vision_tower.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},)" +
             R"("lm_head.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[12,16]}})",
@@ -35,7 +35,7 @@ TEST(HfWeights, RefusesVectorsThatAreNotFinite) {
     const std::string header =
         R"({"model.embed_tokens.weight":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},)"
         R"("model.norm.weight":{"dtype":"BF16","shape":[2],"data_offsets":[2,6]}})";
-    const std::string file = test::safetensors(header, 4) + bits;
+    const std::string file = testing::safetensors(header, 4) + bits;
     const HfWeights weights = weights_of(file);
     expect_bad_input([&] { return weights.vector("model.norm.weight"); },
                      {"f.safetensors: tensor \"model.norm.weight\": expected finite numbers, got", "at 1"});
@@ -43,14 +43,14 @@ TEST(HfWeights, RefusesVectorsThatAreNotFinite) {
 }
 
 TEST(HfWeights, RefusesTypesAndShapesThatAreNoWeights) {
-  const std::string file =
-      test::safetensors(R"({"model.embed_tokens.weight":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},)"
-                        R"("model.a":{"dtype":"I8","shape":[1,2],"data_offsets":[2,4]},)"
-                        R"("model.b":{"dtype":"F32","shape":[0,4],"data_offsets":[4,4]},)"
-                        R"("model.c":{"dtype":"I16","shape":[1],"data_offsets":[4,6]},)"
-                        R"("model.d":{"dtype":"U32","shape":[1,1],"data_offsets":[6,10]},)"
-                        R"("model.e":{"dtype":"F16","shape":[],"data_offsets":[10,12]}})",
-                        12);
+  const std::string file = testing::safetensors(
+      R"({"model.embed_tokens.weight":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},)"
+      R"("model.a":{"dtype":"I8","shape":[1,2],"data_offsets":[2,4]},)"
+      R"("model.b":{"dtype":"F32","shape":[0,4],"data_offsets":[4,4]},)"
+      R"("model.c":{"dtype":"I16","shape":[1],"data_offsets":[4,6]},)"
+      R"("model.d":{"dtype":"U32","shape":[1,1],"data_offsets":[6,10]},)"
+      R"("model.e":{"dtype":"F16","shape":[],"data_offsets":[10,12]}})",
+      12);
   const HfWeights weights = weights_of(file);
   expect_bad_input([&] { return weights.matrix("model.a"); },
                    {"\"model.a\": expected a matrix", "got i8 [1, 2]"});
@@ -61,6 +61,17 @@ TEST(HfWeights, RefusesTypesAndShapesThatAreNoWeights) {
   expect_bad_input([&] { return weights.matrix("model.d"); },
                    {"\"model.d\": expected a matrix X.weight of codes"});
   EXPECT_EQ(weights.vector("model.e")->size(), 1U);
+}
+
+TEST(HfWeights, SaysThatSplitExpertsAreNotSupported) {
+  const std::string file = testing::safetensors(
+      R"({"model.embed_tokens.weight":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]},)"
+      R"("model.layers.0.experts.switch_glu.gate_proj.weight":{"dtype":"BF16","shape":[1,1,1],"data_offsets":[2,4]}})",
+      4);
+  const HfWeights weights = weights_of(file);
+  expect_bad_input([&] { return weights.matrix("model.layers.0.experts.gate_up_proj"); },
+                   {"switch_glu.gate_proj.weight", "got mlx-lm's two: not supported"});
+  EXPECT_EQ(weights.matrix("model.layers.1.experts.gate_up_proj"), std::nullopt);
 }
 
 }  // namespace
