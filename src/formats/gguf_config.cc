@@ -81,8 +81,9 @@ std::vector<bool> sliding_layers(const Keys& keys, int layers, bool gemma3) {
   if (keys.metadata().is_array(name)) return *keys.metadata().booleans(name, static_cast<size_t>(layers));
   auto period = keys.metadata().integer(name, 1, kMaxLayers);
   if (!period && !gemma3) throw keys.metadata().unexpected(name, "a value", "nothing");
-  std::vector<bool> sliding;
-  for (int l = 0; l < layers; ++l) sliding.push_back((l + 1) % period.value_or(kGemma3Pattern) != 0);
+  std::vector<bool> sliding(static_cast<size_t>(layers));
+  for (int l = 0; l < layers; ++l)
+    sliding[static_cast<size_t>(l)] = (l + 1) % period.value_or(kGemma3Pattern) != 0;
   return sliding;
 }
 

@@ -28,7 +28,7 @@ JsonView decoder_of(const JsonView& config) {
 
 /// One array element a layer.
 std::optional<JsonView> layer_array(const JsonView& decoder, std::string_view key, int layers) {
-  const auto array = decoder.find(key);
+  auto array = decoder.find(key);
   if (array && array->array_size() != static_cast<size_t>(layers))
     throw array->unexpected(fmt::format("an array of {} (one a layer)", layers));
   return array;
@@ -253,7 +253,7 @@ void read_embedding(const JsonView& decoder, ModelSpec& spec) {
 void read_per_layer_embeddings(const JsonView& decoder, ModelSpec& spec) {
   const auto nested = decoder.find("ple_model_config");
   const auto value = [&](std::string_view flat, std::string_view inner) -> std::optional<JsonView> {
-    if (const auto own = decoder.find(flat)) return own;
+    if (auto own = decoder.find(flat)) return own;
     return nested ? nested->find(inner) : std::nullopt;
   };
   const auto dim = value("ple_dim", "ple_dim");
