@@ -92,11 +92,11 @@ int usable_cores() noexcept {
   return std::max(1, static_cast<int>(cores));
 }
 
-ThreadPool::ThreadPool(int threads) {
-  const int count = threads > 0 ? threads : usable_cores();
-  workers_.reserve(static_cast<size_t>(count - 1));
+ThreadPool::ThreadPool(int threads)
+    : team_(threads > 0 ? threads : usable_cores()), size_(team_), workers_(static_cast<size_t>(team_ - 1)) {
   try {
-    for (int thread = 1; thread < count; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+    for (int thread = 1; thread < size(); ++thread)
+      workers_[static_cast<size_t>(thread - 1)].thread = std::thread([this, thread] { work(thread); });
   } catch (...) {
     stop();
     throw;
@@ -107,43 +107,66 @@ ThreadPool::~ThreadPool() {
   stop();
 }
 
+void ThreadPool::call(int thread) noexcept {
+  std::atomic<uint32_t>& regions = workers_[static_cast<size_t>(thread - 1)].regions;
+  // Sequentially consistent, as every store before a notify must be: notify looks for sleepers, and a store
+  // that is still in the store buffer would let one fall asleep behind that look.
+  regions.store(regions.load(std::memory_order_relaxed) + 1);
+  regions.notify_one();
+}
+
 void ThreadPool::stop() noexcept {
   stopping_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (int thread = 1; thread < size(); ++thread) {
+    std::thread& worker = workers_[static_cast<size_t>(thread - 1)].thread;
+    if (!worker.joinable()) break;  // the constructor got this far
+    call(thread);
+    worker.join();
+  }
 }
 
 void ThreadPool::work(int thread) noexcept {
-  // The constructor starts no region, so every worker begins at generation 0 however late it is scheduled.
+  const Worker& self = workers_[static_cast<size_t>(thread - 1)];
   for (uint32_t seen = 0;; ++seen) {
-    wait_until_changed(generation_, seen);
+    wait_until_changed(self.regions, seen);
     if (stopping_) return;
     entry_(context_, thread);
-    barrier();
+    arrive(barrier_epoch_.load(std::memory_order_relaxed));
   }
 }
 
 void ThreadPool::start(Entry entry, void* context) noexcept {
-  if (workers_.empty()) return entry(context, 0);
-  entry_ = entry;
-  context_ = context;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  if (team_ > 1) {
+    entry_ = entry;
+    context_ = context;
+    for (int thread = 1; thread < team_; ++thread) call(thread);
+  }
+  if (size() == 1) return entry(context, 0);
+  waited_ = {};
+  const auto begin = std::chrono::steady_clock::now();
   entry(context, 0);
-  barrier();  // all have finished: `context` may go
+  barrier(0);  // all have finished: `context` may go
+  size_.record(std::chrono::steady_clock::now() - begin, waited_);
+  team_ = size_.get();
 }
 
-void ThreadPool::barrier() noexcept {
-  if (workers_.empty()) return;
+bool ThreadPool::arrive(uint32_t epoch) noexcept {
+  const int team = team_;  // read now: after the last arrival the caller may change it
+  if (barrier_arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 != team) return false;
+  barrier_arrived_.store(0, std::memory_order_relaxed);
+  barrier_epoch_.store(epoch + 1);  // sequentially consistent: see call()
+  barrier_epoch_.notify_all();
+  return true;
+}
+
+void ThreadPool::barrier(int thread) noexcept {
+  if (team_ == 1) return;
   const uint32_t epoch = barrier_epoch_.load(std::memory_order_relaxed);
-  if (barrier_arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
-    barrier_arrived_.store(0, std::memory_order_relaxed);
-    barrier_epoch_.store(epoch + 1, std::memory_order_release);
-    barrier_epoch_.notify_all();
-  } else {
-    wait_until_changed(barrier_epoch_, epoch);
-  }
+  if (arrive(epoch)) return;
+  if (thread != 0) return wait_until_changed(barrier_epoch_, epoch);
+  const auto begin = std::chrono::steady_clock::now();
+  wait_until_changed(barrier_epoch_, epoch);
+  waited_ += std::chrono::steady_clock::now() - begin;
 }
 
 }  // namespace facet

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/team_size.h"
+
 namespace facet {
 
 /// Cores that this process may use: its affinity mask, capped by the cgroup's CPU quota (rounded down, at
@@ -23,9 +25,10 @@ struct StaticRange {
   return {count * part / parts, count * (part + 1) / parts};
 }
 
-/// A fixed team: the caller is thread 0, the others wait for work by spinning for a while (a decode step
-/// starts hundreds of regions a few microseconds apart) and then asleep on a futex. Spinning is bounded, so
-/// two pools on the same cores cost each other at most that long. One caller at a time.
+/// The caller is thread 0; the others wait for work by spinning for a while (a decode step starts hundreds of
+/// regions a few microseconds apart) and then asleep on a futex. Spinning is bounded, and a region is given
+/// fewer threads while the cores are wanted elsewhere (TeamSize), so pools that share cores, or one beside
+/// other programs, do not wait for threads that are not running. One caller at a time.
 class ThreadPool {
  public:
   /// `threads` 0: one a usable core. Throws std::system_error when a thread cannot be started.
@@ -34,10 +37,13 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  /// The most threads a region can have.
   [[nodiscard]] int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+  /// Inside run(): the threads of this region, 1 … size(). Outside: of the next.
+  [[nodiscard]] int team() const noexcept { return team_; }
 
-  /// Calls body(thread) once on each thread, thread in [0, size()), and returns when all have. `body` must
-  /// not throw and must not call run().
+  /// Calls body(thread) once for each thread in [0, team()), at the same time, and returns when all have
+  /// returned. `body` must not throw and must not call run().
   template <class Body>
   void run(Body&& body) noexcept {
     using Plain = std::remove_reference_t<Body>;
@@ -45,25 +51,37 @@ class ThreadPool {
           const_cast<void*>(static_cast<const void*>(&body)));
   }
 
-  /// Inside run(): waits until every thread is here. What any wrote before, all see after.
-  void barrier() noexcept;
+  /// Inside run(), called by every thread of the team: waits until all are here. What any wrote before, all
+  /// see after.
+  void barrier(int thread) noexcept;
 
  private:
   using Entry = void (*)(void* context, int thread) noexcept;
+  static constexpr size_t kCacheLine = 64;
+
+  struct alignas(kCacheLine) Worker {
+    std::atomic<uint32_t> regions{0};  // started for this worker
+    std::thread thread;
+  };
+
   void start(Entry entry, void* context) noexcept;
+  void call(int thread) noexcept;
   void stop() noexcept;
   void work(int thread) noexcept;
-
-  static constexpr size_t kCacheLine = 64;
+  /// Counts a thread in at the barrier that ends `epoch`; the last one opens it and gets true.
+  bool arrive(uint32_t epoch) noexcept;
 
   alignas(kCacheLine) std::atomic<uint32_t> barrier_epoch_{0};
   alignas(kCacheLine) std::atomic<int> barrier_arrived_{0};
-  // Bumped to start a region; what the region is lies on the same line.
-  alignas(kCacheLine) std::atomic<uint32_t> generation_{0};
-  bool stopping_ = false;
+  // The region's: written by the caller while no worker runs.
+  alignas(kCacheLine) bool stopping_ = false;
+  int team_ = 1;
   Entry entry_ = nullptr;
   void* context_ = nullptr;
-  std::vector<std::thread> workers_;
+  // The caller's own.
+  TeamSize size_{1};
+  TeamSize::Time waited_{0};
+  std::vector<Worker> workers_;
 };
 
 }  // namespace facet

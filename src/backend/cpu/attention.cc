@@ -174,7 +174,7 @@ AttentionState CpuBackend::span_state(AttentionState state, const SpanUnit& unit
 
 void CpuBackend::attend_spans(int thread, const AttentionTask& task) noexcept {
   const auto count = static_cast<int64_t>(spans_.units.size());
-  const StaticRange mine = static_range(count, thread, pool_.size());
+  const StaticRange mine = static_range(count, thread, pool_.team());
   AttentionState queries;
   int loaded_item = -1;
   int loaded_head = -1;
@@ -187,7 +187,7 @@ void CpuBackend::attend_spans(int thread, const AttentionTask& task) noexcept {
     loaded_head = unit.head;
     attend_span(task, item, unit.head, unit.begin, unit.end, span_state(queries, unit));
   }
-  pool_.barrier();
+  pool_.barrier(thread);
   // Units of an item and head are neighbours: each such run is merged by one thread.
   ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
   int run = 0;
@@ -197,7 +197,7 @@ void CpuBackend::attend_spans(int thread, const AttentionTask& task) noexcept {
     while (end < count && spans_.units[static_cast<size_t>(end)].item == head_unit.item &&
            spans_.units[static_cast<size_t>(end)].head == head_unit.head)
       ++end;
-    if (run % pool_.size() == thread) {
+    if (run % pool_.team() == thread) {
       const Item& item = items_[static_cast<size_t>(head_unit.item)];
       AttentionState total;
       total.queries = (item.end - item.begin) * task.group;
@@ -232,7 +232,7 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
   }
   // Later rows see more: dealing items out in turn gives every thread some of each.
   pool_.run([&](int thread) noexcept {
-    for (int64_t i = thread; i < count; i += pool_.size())
+    for (int64_t i = thread; i < count; i += pool_.team())
       attend_item(thread, task, items_[static_cast<size_t>(i / shape.kv_heads)],
                   static_cast<int>(i % shape.kv_heads));
   });
@@ -257,7 +257,7 @@ const CpuBackend::RopeTable& CpuBackend::rope_table(const Rows& rows, const Atte
   t.cosines.resize(count * static_cast<size_t>(half));
   t.sines.resize(t.cosines.size());
   pool_.run([&](int thread) noexcept {
-    const StaticRange mine = static_range(rows.count, thread, pool_.size());
+    const StaticRange mine = static_range(rows.count, thread, pool_.team());
     for (int64_t r = mine.begin; r < mine.end; ++r) {
       for (int64_t i = 0; i < half; ++i) {
         // The angle is rounded to f32 before the cosine, as the checkpoints were trained with.

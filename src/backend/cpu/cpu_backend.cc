@@ -147,7 +147,7 @@ void CpuBackend::for_rows(int64_t count, int64_t floats_per_row, Body body) noex
     return;
   }
   pool_.run([&](int thread) noexcept {
-    const StaticRange mine = static_range(count, thread, pool_.size());
+    const StaticRange mine = static_range(count, thread, pool_.team());
     for (int64_t row = mine.begin; row < mine.end; ++row) body(thread, row);
   });
 }

@@ -18,7 +18,7 @@ ReadBandwidth::ReadBandwidth(const KernelTable& kernels, ThreadPool& pool, size_
     : kernels_(kernels), pool_(pool), bytes_(static_cast<int64_t>(bytes)), memory_(allocate_pages(bytes)) {
   // Written by the threads that will read it: untouched pages are all the same one page of zeros.
   pool_.run([&](int thread) noexcept {
-    const StaticRange mine = static_range(bytes_ / 4096, thread, pool_.size());
+    const StaticRange mine = static_range(bytes_ / 4096, thread, pool_.team());
     std::memset(memory_.get() + mine.begin * 4096, thread + 1,
                 static_cast<size_t>((mine.end - mine.begin) * 4096));
   });
@@ -29,7 +29,7 @@ double ReadBandwidth::measure(int passes) noexcept {
   for (int pass = 0; pass < passes; ++pass) {
     const auto start = std::chrono::steady_clock::now();
     pool_.run([&](int thread) noexcept {
-      const StaticRange mine = static_range(bytes_ / 4096, thread, pool_.size());
+      const StaticRange mine = static_range(bytes_ / 4096, thread, pool_.team());
       alignas(64) unsigned char sink[64];
       kernels_.read(reinterpret_cast<const unsigned char*>(memory_.get()) + mine.begin * 4096,
                     (mine.end - mine.begin) * 4096, sink);
@@ -53,9 +53,9 @@ double peak_rate(double (*loop)(int64_t), ThreadPool& pool) noexcept {
     double operations = 0;
     pool.run([&](int thread) noexcept {
       const double done = loop(iterations);
-      if (thread == 0) operations = done;
+      if (thread == 0) operations = done * pool.team();
     });
-    best = std::max(best, operations * pool.size() / seconds_since(start) / 1e9);
+    best = std::max(best, operations / seconds_since(start) / 1e9);
   }
   return best;
 }

@@ -178,7 +178,7 @@ PackedWeight::PackedWeight(const MatrixView& stored, ThreadPool& pool)
   const bool expands = m.kind == TileKind::kF32;
   std::vector<float> scratch(expands ? static_cast<size_t>(stored.cols * pool.size()) : 0);
   pool.run([&](int thread) noexcept {
-    const StaticRange mine = static_range(tiles, thread, pool.size());
+    const StaticRange mine = static_range(tiles, thread, pool.team());
     float* row_scratch = expands ? scratch.data() + thread * stored.cols : nullptr;
     for (int64_t row = mine.begin * kTileRows; row < std::min(mine.end * kTileRows, m.rows); ++row) {
       std::byte* tile = data + row / kTileRows * m.tile_bytes;

@@ -35,9 +35,9 @@ size_t CpuBackend::form_of(const Weight& w) noexcept {
 
 void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept {
   // Few rows without a norm over the whole row are split by groups, so that all threads have something.
-  const bool split = !input.normed && input.rows < pool_.size();
+  const bool split = !input.normed && input.rows < pool_.team();
   const StaticRange mine =
-      split ? StaticRange{0, input.rows} : static_range(input.rows, thread, pool_.size());
+      split ? StaticRange{0, input.rows} : static_range(input.rows, thread, pool_.team());
   for (int64_t r = mine.begin; r < mine.end; ++r) {
     const float* x = input.x + r * input.cols;
     if (input.normed) {
@@ -52,7 +52,7 @@ void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight*
       made[form] = true;
       prepare_form(x, input.cols, r, packed(*w).matrix(), form,
                    split ? static_range(packed(*w).matrix().cols / std::max(kForms[form], kLanes), thread,
-                                        pool_.size())
+                                        pool_.team())
                          : StaticRange{0, packed(*w).matrix().cols / std::max(kForms[form], kLanes)});
     }
   }
@@ -100,9 +100,9 @@ Activations CpuBackend::activations(const Input& input, const Weight& w) const n
 
 StaticRange CpuBackend::share(int thread, int64_t rows, int activation_rows) const noexcept {
   // Whole blocks where panels are used and there are plenty, else whole tiles.
-  const bool blocks = activation_rows > kernels_.sweep_rows && rows >= int64_t{4} * kBlockRows * pool_.size();
+  const bool blocks = activation_rows > kernels_.sweep_rows && rows >= int64_t{4} * kBlockRows * pool_.team();
   const int64_t unit = blocks ? kBlockRows : kTileRows;
-  const StaticRange units = static_range((rows + unit - 1) / unit, thread, pool_.size());
+  const StaticRange units = static_range((rows + unit - 1) / unit, thread, pool_.team());
   return {std::min(units.begin * unit, rows), std::min(units.end * unit, rows)};
 }
 
@@ -176,7 +176,7 @@ void CpuBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, 
   const std::array weights = {&w};
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     multiply(thread, activations(input, w), w, out, y);
   });
 }
@@ -191,12 +191,12 @@ void CpuBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs&
   const RopeTable& rope = rope_table(rows, shape);
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     for (size_t i = 0; i < weights.size(); ++i)
       if (weights[i] != nullptr)
         multiply(thread, activations(input, *weights[i]), *weights[i], weights[i]->rows(), outputs[i]);
-    pool_.barrier();
-    const StaticRange mine = static_range(int64_t{rows.count} * (q_heads + kv_heads), thread, pool_.size());
+    pool_.barrier(thread);
+    const StaticRange mine = static_range(int64_t{rows.count} * (q_heads + kv_heads), thread, pool_.team());
     for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
       const int64_t row = unit / (q_heads + kv_heads);
       const auto head = static_cast<int>(unit % (q_heads + kv_heads));
@@ -240,16 +240,16 @@ void CpuBackend::project_add(const float* a, int rows, const Weight& w, const fl
   const int64_t width = w.rows();
   const bool traced = tapped();
   const auto add_rows = [&](int thread) noexcept {
-    const StaticRange mine = static_range(rows, thread, pool_.size());
+    const StaticRange mine = static_range(rows, thread, pool_.team());
     for (int64_t r = mine.begin; r < mine.end; ++r)
       kernels_.rms_norm_add_row(scratch_.y + r * width, width, norm, eps, 1, x + r * width);
   };
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     multiply(thread, activations(input, w), w, width, scratch_.y);
     if (traced) return;
-    pool_.barrier();
+    pool_.barrier(thread);
     add_rows(thread);
   });
   if (!traced) return;
@@ -264,7 +264,7 @@ void CpuBackend::geglu(const float* x, int rows, const float* norm, float eps, c
   const std::array weights = {&gate, &up};
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     geglu_rows(thread, activations(input, gate), gate, 0, activations(input, up), up, 0,
                share(thread, gate.rows(), rows), m, gate.rows(), scratch_.up);
   });
@@ -280,19 +280,19 @@ void CpuBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) n
   const std::array projection = {args.projection};
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, gate);
-    pool_.barrier();
+    pool_.barrier(thread);
     const StaticRange mine = share(thread, dim, rows);
     multiply_rows(thread, activations(input, *args.gate), *args.gate, mine.begin, mine.end,
                   scratch_.ple + mine.begin, dim);
     for (int64_t r = 0; r < rows; ++r)
       kernels_.gelu_mul(scratch_.ple + r * dim + mine.begin,
                         args.inputs + r * args.inputs_stride + mine.begin, mine.end - mine.begin);
-    pool_.barrier();
+    pool_.barrier(thread);
     prepare(thread, gated, projection);
-    pool_.barrier();
+    pool_.barrier(thread);
     multiply(thread, activations(gated, *args.projection), *args.projection, hidden, scratch_.y);
-    pool_.barrier();
-    const StaticRange own = static_range(rows, thread, pool_.size());
+    pool_.barrier(thread);
+    const StaticRange own = static_range(rows, thread, pool_.team());
     for (int64_t r = own.begin; r < own.end; ++r)
       kernels_.rms_norm_add_row(scratch_.y + r * hidden, hidden, args.post_norm, args.eps, args.layer_scalar,
                                 x + r * hidden);
@@ -309,10 +309,10 @@ void CpuBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers,
   const MatrixView& table = static_cast<const cpu::StoredTable&>(*args.table).stored;
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     multiply(thread, activations(input, *args.projection), *args.projection, width, scratch_.ple);
-    pool_.barrier();
-    const StaticRange mine = static_range(n, thread, pool_.size());
+    pool_.barrier(thread);
+    const StaticRange mine = static_range(n, thread, pool_.team());
     float* scratch = thread_scratch_[static_cast<size_t>(thread)].row;
     for (int64_t r = mine.begin; r < mine.end; ++r) {
       float* p = scratch_.ple + r * width;
@@ -333,7 +333,7 @@ void CpuBackend::logits(const float* h, int rows, const Weight& head, float cap,
   const int64_t vocab = head.rows();
   pool_.run([&](int thread) noexcept {
     prepare(thread, input, weights);
-    pool_.barrier();
+    pool_.barrier(thread);
     const StaticRange mine = share(thread, vocab, rows);
     const cpu::Activations a = activations(input, head);
     constexpr int64_t kChunk = 2048;  // outputs that are capped while they are in the cache
