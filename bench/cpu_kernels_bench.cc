@@ -64,7 +64,13 @@ struct RandomActivations {
     }
     scales.assign(count / 64, 0.02F);
     sums.assign(count / 64, 0.1F);
-    view = {x.data(), codes.data(), scales.data(), sums.data(), cols, cols / 64, rows};
+    view.x = x.data();
+    view.codes = codes.data();
+    view.scales = scales.data();
+    view.sums = sums.data();
+    view.stride = cols;
+    view.groups = cols / 64;
+    view.rows = rows;
   }
 };
 
@@ -134,7 +140,7 @@ void quantize(benchmark::State& state, const KernelTable* kernels) {
   std::vector<float> scales(kCols / 64);
   std::vector<float> sums(kCols / 64);
   for (auto _ : state) {
-    kernels->quantize_row(a.x.data(), kCols, kCols, 64, codes.data(), scales.data(), sums.data());
+    kernels->quantize_row(a.x.data(), kCols, kCols, 64, 1e30F, codes.data(), scales.data(), sums.data());
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(kCols * state.iterations());

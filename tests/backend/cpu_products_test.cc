@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "backend/cpu/cpu_backend.h"
@@ -53,6 +54,13 @@ const std::vector<ProductCase> kCases = {
     {Encoding::kF32, 0, DType::kF32, 512, 16},
 };
 
+/// Random rows in which now and then a value stands out, as an MLP's gated activations do.
+std::vector<float> spiky_floats(int64_t count, uint32_t seed) {
+  auto x = random_floats(count, seed);
+  for (size_t i = seed % 7; i < x.size(); i += 37) x[i] *= 12;
+  return x;
+}
+
 class CpuProducts : public ::testing::TestWithParam<std::string> {
  protected:
   /// A backend on the parameter's instruction set with `w` loaded and room for `rows`.
@@ -87,9 +95,14 @@ void check_against_exact(const ProductCase& c, const MatrixView& view, const cpu
     std::vector<float> sums(scales.size());
     for (int t = 0; t < rows; ++t) {
       const float* row = x.data() + t * c.cols;
-      kernels.quantize_row(row, c.cols, c.cols, c.group, codes.data(), scales.data(), sums.data());
+      const float limit = kernels.outlier_limit(row, c.cols);
+      kernels.quantize_row(row, c.cols, c.cols, c.group, limit, codes.data(), scales.data(), sums.data());
       for (int64_t k = 0; k < c.cols; ++k) {
         const float scale = scales[static_cast<size_t>(k / c.group)];
+        if (std::fabs(row[k]) > limit) {
+          ASSERT_EQ(codes[static_cast<size_t>(k)], 0);
+          continue;  // seen as it is
+        }
         const float value = scale * static_cast<float>(codes[static_cast<size_t>(k)]);
         ASSERT_LE(std::fabs(value - row[k]), 0.5001F * scale + 1e-30F);
         seen[static_cast<size_t>(t * c.cols + k)] = value;
@@ -124,7 +137,7 @@ TEST_P(CpuProducts, MatchTheDefinition) {
       SCOPED_TRACE(fmt::format("{} group {} {} [{}, {}] x {}", encoding_name(c.encoding), c.group,
                                dtype_name(c.scale), c.rows, c.cols, rows));
       Loaded loaded(GetParam(), 2, matrix.view(), rows);
-      const auto x = random_floats(rows * c.cols, ++seed);
+      const auto x = spiky_floats(rows * c.cols, ++seed);
       const auto y = loaded.multiply(x.data(), rows, c.rows);
       check_against_exact(c, matrix.view(), loaded.backend.kernels(), x, rows, y);
       if (HasFatalFailure()) return;
@@ -137,11 +150,11 @@ TEST_P(CpuProducts, ARowDoesNotDependOnItsBatch) {
   for (const ProductCase& c : kCases) {
     SCOPED_TRACE(fmt::format("{} group {} [{}, {}]", encoding_name(c.encoding), c.group, c.rows, c.cols));
     const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, ++seed);
-    constexpr int kRows = 29;
+    constexpr int kRows = 45;  // few, blocks, and enough for a panel of outliers
     Loaded loaded(GetParam(), 2, matrix.view(), kRows);
-    const auto x = random_floats(kRows * c.cols, ++seed);
+    const auto x = spiky_floats(kRows * c.cols, ++seed);
     const auto all = loaded.multiply(x.data(), kRows, c.rows);
-    for (int rows = 1; rows < kRows; rows += 3) {
+    for (int rows = 1; rows < kRows; rows += rows < 12 ? 1 : 7) {
       const auto some = loaded.multiply(x.data() + c.cols, rows, c.rows);
       const std::vector<float> same(all.begin() + c.rows, all.begin() + (rows + 1) * c.rows);
       ASSERT_EQ(some, same) << rows << " rows";
@@ -153,7 +166,7 @@ TEST_P(CpuProducts, ThreadsDoNotChangeTheResult) {
   const ProductCase c{Encoding::kAffine4, 64, DType::kBF16, 300, 512};
   const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 7);
   for (const int rows : {1, 30}) {
-    const auto x = random_floats(rows * c.cols, 8);
+    const auto x = spiky_floats(rows * c.cols, 8);
     const auto one = Loaded(GetParam(), 1, matrix.view(), rows).multiply(x.data(), rows, c.rows);
     for (const int threads : {2, 3, 7})
       ASSERT_EQ(Loaded(GetParam(), threads, matrix.view(), rows).multiply(x.data(), rows, c.rows), one);
@@ -169,6 +182,37 @@ TEST_P(CpuProducts, OfTheFirstOutputs) {
   const auto some = loaded.multiply(x.data(), 3, 37);
   for (size_t t = 0; t < 3; ++t)
     for (size_t r = 0; r < 37; ++r) ASSERT_EQ(some[t * 37 + r], all[t * 100 + r]);
+}
+
+TEST_P(CpuProducts, OutliersAreFewAndExact) {
+  const cpu::KernelTable& kernels = cpu::choose_kernels(GetParam());
+  for (const int64_t cols : {16, 100, 512, 12288}) {
+    const auto x = spiky_floats(cols, 3);
+    double squares = 0;
+    for (const float v : x) squares += double{v} * v;
+    const float limit = kernels.outlier_limit(x.data(), cols);
+    EXPECT_NEAR(limit, 4 * std::sqrt(squares / static_cast<double>(cols)), 1e-5 * limit);
+    std::vector<cpu::Outlier> outliers(static_cast<size_t>(cols));
+    const auto count =
+        kernels.list_outliers(x.data(), cols, limit, static_cast<int32_t>(cols), outliers.data());
+    EXPECT_LE(count, cols / 16);
+    EXPECT_GT(count, cols >= 512 ? 0 : -1);
+    int32_t next = 0;
+    for (int32_t column = 0; column < cols; ++column) {
+      if (std::fabs(x[static_cast<size_t>(column)]) <= limit) continue;
+      ASSERT_LT(next, count);
+      EXPECT_EQ(outliers[static_cast<size_t>(next)].column, column);
+      EXPECT_EQ(outliers[static_cast<size_t>(next++)].value, x[static_cast<size_t>(column)]);
+    }
+    EXPECT_EQ(next, count);
+    EXPECT_EQ(kernels.list_outliers(x.data(), cols, 0, 5, outliers.data()), 5) << "never more than wanted";
+  }
+  // Squares that vanish or overflow make no outliers: every value would be one.
+  for (const float scale : {0.0F, 1e-25F, 1e30F}) {
+    std::vector<float> x = random_floats(256, 4);
+    for (float& v : x) v *= scale;
+    EXPECT_EQ(kernels.outlier_limit(x.data(), 256), std::numeric_limits<float>::infinity());
+  }
 }
 
 TEST_P(CpuProducts, ZeroAndHugeActivations) {

@@ -102,6 +102,12 @@ void CpuBackend::reserve_forms() {
     }
     s.memory = carver.carve();
   }
+  outliers_.stride =
+      static_cast<int32_t>(widest_ / cpu::kOutlierShare) + kLanes;  // sums of squares are rounded
+  Carver carver;
+  carver.add(outliers_.values, int64_t{limits_.rows} * outliers_.stride);
+  carver.add(outliers_.counts, limits_.rows);
+  outliers_.memory = carver.carve();
 }
 
 void CpuBackend::reserve_threads() {

@@ -96,8 +96,8 @@ class CpuBackend final : public Backend {
   /// In a region: this thread's share of bringing `input` into the forms that `weights` (null ones aside)
   /// multiply. A barrier must follow.
   void prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept;
-  void prepare_form(const float* x, int64_t cols, int64_t r, const cpu::PackedMatrix& m, size_t form,
-                    StaticRange groups) noexcept;
+  void prepare_form(const float* x, int64_t cols, int64_t r, float outlier, const cpu::PackedMatrix& m,
+                    size_t form, StaticRange groups) noexcept;
   /// The activations that prepare() made for `w`.
   [[nodiscard]] Activations activations(const Input& input, const Weight& w) const noexcept;
   /// Of `rows` outputs, those that `thread` computes.
@@ -184,6 +184,15 @@ class CpuBackend final : public Backend {
   std::array<ActivationScratch, kForms.size()> forms_;
   std::array<bool, kForms.size()> form_used_ = {};
   int64_t widest_ = 0;  // columns of the widest product
+
+  /// Of the rows of the product at hand, whatever the forms of its weights.
+  struct OutlierScratch {
+    Buffer memory;
+    cpu::Outlier* values = nullptr;  // [rows, stride]
+    int32_t* counts = nullptr;       // [rows]
+    int32_t stride = 0;              // the most that a row can have
+  };
+  OutlierScratch outliers_;
 
   struct ThreadScratch {
     Buffer memory;

@@ -46,9 +46,9 @@ typename S::F load_up_to(const float* p, int64_t i, int64_t n) {
   return S::load(padded);
 }
 
-/// 1 / √(mean(x²) + eps)
+/// mean(x²)
 template <class S>
-float inverse_rms(const float* x, int64_t width, float eps) {
+float mean_square(const float* x, int64_t width) {
   auto s0 = S::zero();
   auto s1 = S::zero();
   auto s2 = S::zero();
@@ -68,8 +68,13 @@ float inverse_rms(const float* x, int64_t width, float eps) {
     const auto xi = load_up_to<S>(x, i, width);
     s0 = S::fma(xi, xi, s0);
   }
-  const float sum = S::reduce_add(S::add(S::add(s0, s1), S::add(s2, s3)));
-  return 1.0F / __builtin_sqrtf(sum / static_cast<float>(width) + eps);
+  return S::reduce_add(S::add(S::add(s0, s1), S::add(s2, s3))) / static_cast<float>(width);
+}
+
+/// 1 / √(mean(x²) + eps)
+template <class S>
+float inverse_rms(const float* x, int64_t width, float eps) {
+  return 1.0F / __builtin_sqrtf(mean_square<S>(x, width) + eps);
 }
 
 template <class S>
@@ -184,19 +189,43 @@ void rope_row(float* x, int heads, int half, const float* cosines, const float* 
   }
 }
 
+/// Outliers set the scale of the 8-bit codes of everything in their group, and the MLP's gated activations
+/// have many: so they are multiplied in f32 instead, as in LLM.int8() (Dettmers et al. 2022). Beyond 4 times
+/// the root mean square there can be at most one column in 16: their squares add up to no more than all do.
 template <class S>
-void quantize_row(const float* x, int64_t cols, int64_t padded, int group, int8_t* codes, float* scales,
-                  float* sums) {
+float outlier_limit(const float* x, int64_t cols) {
+  static_assert(kOutlierShare == 4 * 4);
+  constexpr float kSmallest = 1e-30F;  // below, squares of values near the limit vanish
+  const float mean = mean_square<S>(x, cols);
+  return mean > kSmallest ? 4 * __builtin_sqrtf(mean) : __builtin_inff();
+}
+
+template <class S>
+int32_t list_outliers(const float* x, int64_t cols, float limit, int32_t most, Outlier* outliers) {
+  int32_t count = 0;
+  for (int64_t i = 0; i < cols; i += kLanes) {
+    for (uint32_t lanes = S::lanes_above(load_up_to<S>(x, i, cols), limit); lanes != 0 && count < most;
+         lanes &= lanes - 1) {
+      const int64_t column = i + __builtin_ctz(lanes);
+      outliers[count++] = {static_cast<int32_t>(column), x[column]};
+    }
+  }
+  return count;
+}
+
+template <class S>
+void quantize_row(const float* x, int64_t cols, int64_t padded, int group, float outlier, int8_t* codes,
+                  float* scales, float* sums) {
   for (int64_t begin = 0, g = 0; begin < padded; begin += group, ++g) {
     auto top = S::zero();
     for (int64_t i = begin; i < begin + group; i += kLanes)
-      top = S::max(top, S::abs(load_up_to<S>(x, i, cols)));
+      top = S::max(top, S::abs(S::zero_above(load_up_to<S>(x, i, cols), outlier)));
     const float largest = S::reduce_max(top);
     const auto inverse = S::set1(largest > 0 ? 127.0F / largest : 0.0F);
     const auto limit = S::set1(127.0F);
     auto sum = S::zero();
     for (int64_t i = begin; i < begin + group; i += kLanes) {
-      auto q = S::round(S::mul(load_up_to<S>(x, i, cols), inverse));
+      auto q = S::round(S::mul(S::zero_above(load_up_to<S>(x, i, cols), outlier), inverse));
       q = S::max(S::min(q, limit), S::sub(S::zero(), limit));
       S::store_i8(codes + i, q);
       sum = S::add(sum, q);  // integers below 2²⁴: exact

@@ -15,6 +15,8 @@ constexpr KernelTable make_kernel_table(const char* name) {
   t.name = name;
   t.sweep_rows = Product<S>::kSweepRows;
   t.product = Product<S>::run;
+  t.outlier_limit = outlier_limit<S>;
+  t.list_outliers = list_outliers<S>;
   t.quantize_row = quantize_row<S>;
   t.rms_norm_row = rms_norm_row<S>;
   t.rms_norm_add_row = rms_norm_add_row<S>;

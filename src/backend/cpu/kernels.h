@@ -41,14 +41,26 @@ struct PackedMatrix {
   const unsigned char* data = nullptr;  // [tiles] of tile_bytes, 64-byte aligned
 };
 
+/// An activation that stands out of its row and is therefore not quantised.
+struct Outlier {
+  int32_t column = 0;
+  float value = 0;
+};
+/// At most one column in so many is one, as all are beyond 4 times their row's root mean square.
+constexpr int kOutlierShare = 16;
+
 /// Rows of activations as the products want them.
 struct Activations {
   const float* x = nullptr;       // [rows, stride], zero beyond the matrix's columns; float kinds
-  const int8_t* codes = nullptr;  // [rows, stride]; quantised kinds: x ≈ scale · code for each group
+  const int8_t* codes = nullptr;  // [rows, stride]; quantised kinds: x ≈ scale · code for each group, but
+                                  // for the outliers, whose codes are 0
   const float* scales = nullptr;  // [rows, groups]
   const float* sums = nullptr;    // [rows, groups] scale · Σ codes, what the weights' bias multiplies
+  const Outlier* outliers = nullptr;        // [rows, outlier_stride], by column
+  const int32_t* outlier_counts = nullptr;  // [rows]; null: there are none
   int64_t stride = 0;
   int64_t groups = 0;
+  int64_t outlier_stride = 0;
   int rows = 0;
 };
 
@@ -98,9 +110,14 @@ struct KernelTable {
   int sweep_rows;
 
   void (*product)(const ProductArgs& args);
-  /// Quantises one row [cols] in groups: codes in −127 … 127, round to nearest. Pads with zeros to `padded`.
-  void (*quantize_row)(const float* x, int64_t cols, int64_t padded, int group, int8_t* codes, float* scales,
-                       float* sums);
+  /// The magnitude beyond which a value of the row is an outlier; infinite where squares leave f32's range.
+  float (*outlier_limit)(const float* x, int64_t cols);
+  /// Lists values beyond `limit`, at most `most`; returns how many.
+  int32_t (*list_outliers)(const float* x, int64_t cols, float limit, int32_t most, Outlier* outliers);
+  /// Quantises one row [cols] in groups: codes in −127 … 127, round to nearest. Values beyond `limit` count
+  /// as 0. Pads with zeros to `padded`.
+  void (*quantize_row)(const float* x, int64_t cols, int64_t padded, int group, float limit, int8_t* codes,
+                       float* scales, float* sums);
   void (*rms_norm_row)(const float* x, int64_t width, const float* weight, float eps, float* out);
   /// x += rms(y, weight), then x *= scale.
   void (*rms_norm_add_row)(const float* y, int64_t width, const float* weight, float eps, float scale,

@@ -40,10 +40,9 @@ PackedMatrix layout_of(const MatrixView& stored) {
       m.kind = stored.encoding == Encoding::kAffine4 ? TileKind::kQ4 : TileKind::kQ8;
       m.group = stored.group_size;
       m.scale_kind = scale_kind_of(stored.scale_dtype);
-      if (m.group < kLanes || m.group % kLanes != 0 || m.cols % m.group != 0)
-        throw bad_input(
-            fmt::format("group size: expected a multiple of {} that divides the {} columns, got {}", kLanes,
-                        m.cols, m.group));
+      if ((m.group != 32 && m.group != 64 && m.group != 128) || m.cols % m.group != 0)
+        throw bad_input(fmt::format("group size: expected 32, 64 or 128, dividing the {} columns, got {}",
+                                    m.cols, m.group));
       break;
     case Encoding::kF16: m.kind = TileKind::kF16; break;
     case Encoding::kBF16: m.kind = TileKind::kBF16; break;

@@ -4,7 +4,7 @@
 // a tile's columns is unpacked once into the first- or second-level cache and swept by blocks of activation
 // rows. Either way an output is the same sum in the same order: quantised kinds add up exact integers within
 // a group and then, group by group, acc = acc + scale·xscale · dot, acc = acc + bias · xsum; float kinds add
-// column by column. So the two agree to the bit.
+// column by column; then come the row's outliers. So the two agree to the bit.
 #pragma once
 
 #include "backend/cpu/kernels.h"
@@ -283,11 +283,93 @@ typename S::F load_lanes(const ProductArgs& args, int64_t tile, int token) {
   return S::load(lanes);
 }
 
+// Outliers: the stored weight, decoded, times the value, added to finished sums column by column. Done tile
+// by tile, while the tile is still in the cache.
+
+/// Sixteen weights of a column that stands at `place` of its line (bytes are columns 0 … 3, their high
+/// nibbles 4 … 7).
+template <class S, int kBits>
+typename S::F decode_column(const unsigned char* line, int place, typename S::F scales,
+                            typename S::F biases) {
+  const auto codes = S::extract_bits(S::load_int(line), place % 4 * 8 + place / 4 * 4, kBits);
+  return S::fma(scales, S::to_float(codes), biases);
+}
+
+/// For few tokens: decodes the columns that are wanted.
+template <class S, int kBits, ScaleKind kScale>
+void add_outliers(const ProductArgs& args, int64_t tile) {
+  constexpr int kHeader = kTileRows * kScaleBytes(kScale);
+  constexpr int kLineColumns = 32 / kBits;
+  const PackedMatrix& w = *args.w;
+  const Activations& a = *args.a;
+  const int group_shift = __builtin_ctz(static_cast<unsigned>(w.group));
+  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
+  const unsigned char* data = w.data + tile * w.tile_bytes;
+  for (int token = 0; token < a.rows; ++token) {
+    const Outlier* outlier = a.outliers + token * a.outlier_stride;
+    const Outlier* end = outlier + a.outlier_counts[token];
+    if (outlier == end) continue;
+    auto sums = load_lanes<S>(args, tile, token);
+    for (; outlier != end; ++outlier) {
+      const unsigned char* group = data + (outlier->column >> group_shift) * block;
+      const int k = outlier->column & (w.group - 1);
+      const auto weights =
+          decode_column<S, kBits>(group + 2 * kHeader + k / kLineColumns * 64, k % kLineColumns,
+                                  load_scales<S, kScale>(group), load_scales<S, kScale>(group + kHeader));
+      sums = S::fma(weights, S::set1(outlier->value), sums);
+    }
+    store_lanes<S>(args, tile, token, sums);
+  }
+}
+
+/// For many: decodes all columns, a panel at a time.
+template <class S, int kBits, ScaleKind kScale>
+void add_outliers_by_panel(const ProductArgs& args, int64_t tile) {
+  constexpr int kHeader = kTileRows * kScaleBytes(kScale);
+  constexpr int kLineColumns = 32 / kBits;
+  constexpr int64_t kPanelColumns = 384;  // 24 KB of f32
+  constexpr int kMostTokens = 512;
+  const PackedMatrix& w = *args.w;
+  const Activations& a = *args.a;
+  auto* panel = reinterpret_cast<float*>(args.panel);
+  for (int first = 0; first < a.rows; first += kMostTokens) {
+    const int count = a.rows - first < kMostTokens ? a.rows - first : kMostTokens;
+    int32_t taken[kMostTokens] = {};  // of each token's outliers
+    const unsigned char* p = w.data + tile * w.tile_bytes;
+    for (int64_t begin = 0; begin < w.cols; begin += kPanelColumns) {
+      const int64_t end = begin + kPanelColumns < w.cols ? begin + kPanelColumns : w.cols;
+      float* out = panel;
+      for (int64_t column = begin; column < end; column += w.group) {
+        const auto scales = load_scales<S, kScale>(p);
+        const auto biases = load_scales<S, kScale>(p + kHeader);
+        p += 2 * kHeader;
+        for (int k = 0; k < w.group; k += kLineColumns, p += 64)
+          for (int place = 0; place < kLineColumns; ++place, out += kTileRows)
+            S::store(out, decode_column<S, kBits>(p, place, scales, biases));
+      }
+      for (int t = 0; t < count; ++t) {
+        const int token = first + t;
+        const Outlier* outlier = a.outliers + token * a.outlier_stride + taken[t];
+        const Outlier* last = a.outliers + token * a.outlier_stride + a.outlier_counts[token];
+        if (outlier == last || outlier->column >= end) continue;
+        auto sums = load_lanes<S>(args, tile, token);
+        for (; outlier != last && outlier->column < end; ++outlier, ++taken[t])
+          sums =
+              S::fma(S::load(panel + (outlier->column - begin) * kTileRows), S::set1(outlier->value), sums);
+        store_lanes<S>(args, tile, token, sums);
+      }
+    }
+  }
+}
+
 template <class S>
 struct Product {
   // Up to this many activation rows, tiles are unpacked in registers: unpacking into a panel pays from about
   // two register blocks on.
   static constexpr int kSweepRows = 2 * S::kDotTokens;
+
+  // From this many on, decoding a whole tile costs less than each row's own columns.
+  static constexpr int kPanelOutlierRows = 32;
 
   static TokenRows rows_from(const Activations& a, int64_t token) {
     return {a.codes + token * a.stride, a.scales + token * a.groups, a.sums + token * a.groups, a.stride,
@@ -297,7 +379,7 @@ struct Product {
   template <int kBits, ScaleKind kScale, int kFold>
   static void sweep(const ProductArgs& args) {
     const PackedMatrix& w = *args.w;
-    for (int64_t tile = args.row_begin / kTileRows; tile * kTileRows < args.row_end; ++tile)
+    for (int64_t tile = args.row_begin / kTileRows; tile * kTileRows < args.row_end; ++tile) {
       for (int token = 0; token < args.a->rows;)
         token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
           typename S::F acc[kTokens];
@@ -305,6 +387,8 @@ struct Product {
                                                         rows_from(*args.a, token), acc);
           for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile, token + t, acc[t]);
         });
+      if (args.a->outlier_counts != nullptr) add_outliers<S, kBits, kScale>(args, tile);
+    }
   }
 
   template <int kBits, ScaleKind kScale, int kFold, int kTiles>
@@ -330,6 +414,13 @@ struct Product {
           for (int i = 0; i < kTiles; ++i)
             for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
         });
+    }
+    if (args.a->outlier_counts == nullptr) return;
+    for (int i = 0; i < kTiles; ++i) {
+      if (args.a->rows < kPanelOutlierRows)
+        add_outliers<S, kBits, kScale>(args, tile + i);
+      else
+        add_outliers_by_panel<S, kBits, kScale>(args, tile + i);
     }
   }
 

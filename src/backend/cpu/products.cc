@@ -21,6 +21,8 @@ Activations slice(const Activations& a, int64_t begin, int64_t count) noexcept {
     s.codes += begin * a.stride;
     s.scales += begin * a.groups;
     s.sums += begin * a.groups;
+    s.outliers += begin * a.outlier_stride;
+    s.outlier_counts += begin;
   }
   return s;
 }
@@ -45,12 +47,19 @@ void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight*
       kernels_.rms_norm_row(x, input.cols, input.norm, input.eps, h);
       x = h;
     }
+    const bool quantised = std::any_of(weights.begin(), weights.end(), [](const Weight* w) {
+      return w != nullptr && packed(*w).matrix().group > 0;
+    });
+    const float outlier = quantised ? kernels_.outlier_limit(x, input.cols) : 0;
+    if (quantised && (!split || thread == 0))
+      outliers_.counts[r] = kernels_.list_outliers(x, input.cols, outlier, outliers_.stride,
+                                                   outliers_.values + r * outliers_.stride);
     std::array<bool, kForms.size()> made = {};
     for (const Weight* w : weights) {
       const size_t form = w == nullptr ? 0 : form_of(*w);
       if (w == nullptr || made[form]) continue;
       made[form] = true;
-      prepare_form(x, input.cols, r, packed(*w).matrix(), form,
+      prepare_form(x, input.cols, r, outlier, packed(*w).matrix(), form,
                    split ? static_range(packed(*w).matrix().cols / std::max(kForms[form], kLanes), thread,
                                         pool_.team())
                          : StaticRange{0, packed(*w).matrix().cols / std::max(kForms[form], kLanes)});
@@ -59,8 +68,8 @@ void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight*
 }
 
 /// Groups (16 columns in the float form) `groups` of row `r`.
-void CpuBackend::prepare_form(const float* x, int64_t cols, int64_t r, const cpu::PackedMatrix& m,
-                              size_t form, StaticRange groups) noexcept {
+void CpuBackend::prepare_form(const float* x, int64_t cols, int64_t r, float outlier,
+                              const cpu::PackedMatrix& m, size_t form, StaticRange groups) noexcept {
   ActivationScratch& s = forms_[form];
   const int group = kForms[form];
   if (group == 0) {
@@ -76,8 +85,8 @@ void CpuBackend::prepare_form(const float* x, int64_t cols, int64_t r, const cpu
   const int64_t count = (groups.end - groups.begin) * group;
   const int64_t first = r * (m.cols / group) + groups.begin;
   if (count > 0)
-    kernels_.quantize_row(x + begin, count, count, group, s.codes + r * m.cols + begin, s.scales + first,
-                          s.sums + first);
+    kernels_.quantize_row(x + begin, count, count, group, outlier, s.codes + r * m.cols + begin,
+                          s.scales + first, s.sums + first);
 }
 
 Activations CpuBackend::activations(const Input& input, const Weight& w) const noexcept {
@@ -94,6 +103,9 @@ Activations CpuBackend::activations(const Input& input, const Weight& w) const n
     a.scales = s.scales;
     a.sums = s.sums;
     a.groups = m.cols / m.group;
+    a.outliers = outliers_.values;
+    a.outlier_counts = outliers_.counts;
+    a.outlier_stride = outliers_.stride;
   }
   return a;
 }

@@ -65,6 +65,18 @@ struct Avx2 {
     return {_mm256_blendv_ps(y.a, x.a, low), _mm256_blendv_ps(y.b, x.b, high)};
   }
 
+  /// A bit for every lane whose magnitude is above `limit`.
+  static uint32_t lanes_above(F x, float limit) {
+    const F above = compare_above(x, limit);
+    return static_cast<uint32_t>(_mm256_movemask_ps(above.a)) |
+           static_cast<uint32_t>(_mm256_movemask_ps(above.b)) << 8;
+  }
+  /// x, but 0 where its magnitude is above `limit`.
+  static F zero_above(F x, float limit) {
+    const F above = compare_above(x, limit);
+    return {_mm256_andnot_ps(above.a, x.a), _mm256_andnot_ps(above.b, x.b)};
+  }
+
   // --- narrower types widened to sixteen floats ---------------------------------------------------------
   static F load_bf16(const void* p) { return {bf16_half(p, 0), bf16_half(p, 1)}; }
   static F load_f16(const void* p) {
@@ -111,6 +123,14 @@ struct Avx2 {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p) + 1, x.b);
   }
 
+  /// Bits [shift, shift + bits) of every lane.
+  static I extract_bits(I x, int shift, int bits) {
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i mask = _mm256_set1_epi32((1 << bits) - 1);
+    return {_mm256_and_si256(_mm256_srl_epi32(x.a, by), mask),
+            _mm256_and_si256(_mm256_srl_epi32(x.b, by), mask)};
+  }
+
   /// Sixteen rows of four unsigned codes.
   struct Codes {
     __m256i a, b;
@@ -151,6 +171,11 @@ struct Avx2 {
   static void fold(I& sum, const Partial<8>& p);
 
  private:
+  static F compare_above(F x, float limit) {
+    const F magnitude = abs(x);
+    const __m256 bound = _mm256_set1_ps(limit);
+    return {_mm256_cmp_ps(magnitude.a, bound, _CMP_GT_OQ), _mm256_cmp_ps(magnitude.b, bound, _CMP_GT_OQ)};
+  }
   static __m256 pow2_half(__m256 n) {
     return _mm256_castsi256_ps(
         _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));

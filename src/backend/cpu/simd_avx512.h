@@ -43,6 +43,15 @@ struct Avx512 {
     return _mm512_mask_blend_ps(mask, y, x);
   }
 
+  /// A bit for every lane whose magnitude is above `limit`.
+  static uint32_t lanes_above(F x, float limit) {
+    return _mm512_cmp_ps_mask(abs(x), _mm512_set1_ps(limit), _CMP_GT_OQ);
+  }
+  /// x, but 0 where its magnitude is above `limit`.
+  static F zero_above(F x, float limit) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(abs(x), _mm512_set1_ps(limit), _CMP_GT_OQ), x, zero());
+  }
+
   // --- narrower types widened to sixteen floats ---------------------------------------------------------
   static F load_bf16(const void* p) {
     const __m256i h = _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -72,6 +81,12 @@ struct Avx512 {
   static I add_int(I x, I y) { return _mm512_add_epi32(x, y); }
   static I load_int(const unsigned char* p) { return _mm512_load_si512(p); }
   static void store_int(unsigned char* p, I x) { _mm512_storeu_si512(p, x); }
+
+  /// Bits [shift, shift + bits) of every lane.
+  static I extract_bits(I x, int shift, int bits) {
+    return _mm512_and_si512(_mm512_srl_epi32(x, _mm_cvtsi32_si128(shift)),
+                            _mm512_set1_epi32((1 << bits) - 1));
+  }
 
   /// Sixteen rows of four unsigned codes.
   using Codes = __m512i;

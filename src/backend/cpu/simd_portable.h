@@ -82,6 +82,17 @@ struct Portable {
     return each([&](int i) { return i < n ? x.v[i] : y.v[i]; });
   }
 
+  /// A bit for every lane whose magnitude is above `limit`.
+  static uint32_t lanes_above(const F& x, float limit) {
+    uint32_t lanes = 0;
+    for (int i = 0; i < kWidth; ++i) lanes |= static_cast<uint32_t>(fabsf(x.v[i]) > limit) << i;
+    return lanes;
+  }
+  /// x, but 0 where its magnitude is above `limit`.
+  static F zero_above(const F& x, float limit) {
+    return each([&](int i) { return fabsf(x.v[i]) > limit ? 0.0F : x.v[i]; });
+  }
+
   static F load_bf16(const void* p) {
     return each([&](int i) { return from_bits(uint32_t{half_at(p, i)} << 16); });
   }
@@ -119,6 +130,14 @@ struct Portable {
     return r;
   }
   static void store_int(unsigned char* p, const I& x) { __builtin_memcpy(p, x.v, sizeof x.v); }
+
+  /// Bits [shift, shift + bits) of every lane.
+  static I extract_bits(const I& x, int shift, int bits) {
+    I r;
+    for (int i = 0; i < kWidth; ++i)
+      r.v[i] = static_cast<int32_t>(static_cast<uint32_t>(x.v[i]) >> shift) & ((1 << bits) - 1);
+    return r;
+  }
 
   /// Sixteen rows of four unsigned codes.
   struct Codes {
