@@ -1,5 +1,7 @@
 #include "backend/cpu/machine_limits.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -13,6 +15,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) noexcept {
 }
 
 }  // namespace
+
+size_t cold_bytes() noexcept {
+  const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);  // 0 or −1: unknown
+  return std::clamp(4 * static_cast<size_t>(std::max(cache, 0L)), size_t{512} << 20, size_t{2} << 30) &
+         ~size_t{4095};
+}
 
 ReadBandwidth::ReadBandwidth(const KernelTable& kernels, ThreadPool& pool, size_t bytes)
     : kernels_(kernels), pool_(pool), bytes_(static_cast<int64_t>(bytes)), memory_(allocate_pages(bytes)) {

@@ -13,11 +13,15 @@ struct MachineLimits {
   double f32_gflops = 0;  ///< likewise
 };
 
+/// Four times the last-level cache, within 512 MiB and 2 GiB: reading so much again and again finds next to
+/// nothing in the cache. (Half a gigabyte is not cold on a server with 300 MB of cache.)
+[[nodiscard]] size_t cold_bytes() noexcept;
+
 /// Reads a block of memory over and over on all threads.
 class ReadBandwidth {
  public:
   /// Allocates `bytes`, in 2 MiB pages where the system gives them. Throws Error{kDevice} without memory.
-  ReadBandwidth(const KernelTable& kernels, ThreadPool& pool, size_t bytes = size_t{512} << 20);
+  ReadBandwidth(const KernelTable& kernels, ThreadPool& pool, size_t bytes = cold_bytes());
   /// The best of `passes` passes, in 10⁹ bytes a second.
   [[nodiscard]] double measure(int passes) noexcept;
 

@@ -55,7 +55,8 @@ typename S::F add_group(typename S::F acc, typename S::F scales, typename S::F b
 constexpr int kPrefetchBytes = 2048;
 
 /// One packed tile against kTokens rows, unpacking as it goes. kFold columns (32, or a group when that is
-/// less) are summed in S::Partial: a constant, so that the loop unrolls and its sums stay in registers.
+/// less) are taken at a time: a constant, so that the loop unrolls and its sums stay in registers. They are
+/// folded then, unless the set's partial sums can hold a whole group.
 template <class S, int kBits, ScaleKind kScale, int kFold, int kTokens>
 void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typename S::F (&acc)[kTokens]) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
@@ -69,14 +70,14 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
     typename S::I dot[kTokens];
     for (auto& d : dot) d = S::zero_int();
     const int8_t* codes = x.codes + g * group;
+    // One token alone gets two sums: the chain of dependent dot products would be longer than the load it
+    // hides behind.
+    constexpr int kChains = kTokens == 1 ? 2 : S::kDotChains;
+    typename S::template Partial<kBits> part[kChains][kTokens];
     for (int k = 0; k < group; k += kFold) {
-      // Two sums a token: the chain of dependent dot products would be longer than the load it hides behind.
-      typename S::template Partial<kBits> even[kTokens];
-      typename S::template Partial<kBits> odd[kTokens];
-      for (int t = 0; t < kTokens; ++t) {
-        even[t] = S::template zero_partial<kBits>();
-        odd[t] = S::template zero_partial<kBits>();
-      }
+      if (!S::kHoldsGroup || k == 0)
+        for (auto& chain : part)
+          for (auto& sum : chain) sum = S::template zero_partial<kBits>();
 #pragma GCC unroll 4
       for (int c = 0; c < kFold; c += 8) {
         __builtin_prefetch(p + kPrefetchBytes);
@@ -93,14 +94,13 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
         }
         p += 64 * (8 / kLineColumns);
         for (int t = 0; t < kTokens; ++t) {
-          S::add(even[t], first, codes + t * x.stride + k + c);
-          S::add(odd[t], second, codes + t * x.stride + k + c + 4);
+          S::add(part[0][t], first, codes + t * x.stride + k + c);
+          S::add(part[kChains - 1][t], second, codes + t * x.stride + k + c + 4);
         }
       }
-      for (int t = 0; t < kTokens; ++t) {
-        S::fold(dot[t], even[t]);
-        S::fold(dot[t], odd[t]);
-      }
+      if (!S::kHoldsGroup || k + kFold >= group)
+        for (const auto& chain : part)
+          for (int t = 0; t < kTokens; ++t) S::fold(dot[t], chain[t]);
     }
     for (int t = 0; t < kTokens; ++t)
       acc[t] =
@@ -149,10 +149,11 @@ void panel_block(const unsigned char* panel, const float* scales, int64_t group_
     for (auto& row : dot)
       for (auto& d : row) d = S::zero_int();
     const int8_t* codes = x.codes + g * group;
+    typename S::template Partial<kBits> part[kTiles][kTokens];
     for (int k = 0; k < group; k += kFold) {
-      typename S::template Partial<kBits> part[kTiles][kTokens];
-      for (auto& row : part)
-        for (auto& q : row) q = S::template zero_partial<kBits>();
+      if (!S::kHoldsGroup || k == 0)
+        for (auto& row : part)
+          for (auto& q : row) q = S::template zero_partial<kBits>();
 #pragma GCC unroll 8
       for (int c = 0; c < kFold; c += 4) {
         typename S::template Split<kBits> w[kTiles];
@@ -161,8 +162,9 @@ void panel_block(const unsigned char* panel, const float* scales, int64_t group_
         for (int t = 0; t < kTokens; ++t)
           for (int i = 0; i < kTiles; ++i) S::add(part[i][t], w[i], codes + t * x.stride + k + c);
       }
-      for (int i = 0; i < kTiles; ++i)
-        for (int t = 0; t < kTokens; ++t) S::fold(dot[i][t], part[i][t]);
+      if (!S::kHoldsGroup || k + kFold >= group)
+        for (int i = 0; i < kTiles; ++i)
+          for (int t = 0; t < kTokens; ++t) S::fold(dot[i][t], part[i][t]);
     }
     for (int i = 0; i < kTiles; ++i) {
       const auto s = S::load(scales + i * 2 * kTileRows);

@@ -9,6 +9,8 @@ namespace facet::cpu {
 struct Avx2 {
   // Register blocks that fit 16 registers of 8 floats.
   static constexpr int kDotTiles = 1, kDotTokens = 4;      // int8 products: tiles × tokens
+  static constexpr int kDotChains = 1;                     // sums a token while several tokens stream
+  static constexpr bool kHoldsGroup = false;               // Partial is 16 bits wide
   static constexpr int kFloatTiles = 1, kFloatTokens = 5;  // f32 products
   static constexpr int kLatencyTiles = 4;  // tiles at once for one token: hides the FMA's latency
   static constexpr int kQueryBlock = 2, kKeyBlock = 2;  // attention

@@ -9,6 +9,8 @@ namespace facet::cpu {
 struct Avx512 {
   // Register blocks that fit 32 registers of 16 floats.
   static constexpr int kDotTiles = 2, kDotTokens = 6;      // int8 products: tiles × tokens
+  static constexpr int kDotChains = 2;                     // sums a token while several tokens stream
+  static constexpr bool kHoldsGroup = true;                // Partial is 32 bits wide
   static constexpr int kFloatTiles = 2, kFloatTokens = 8;  // f32 products
   static constexpr int kLatencyTiles = 8;  // tiles at once for one token: hides the FMA's latency
   static constexpr int kQueryBlock = 4, kKeyBlock = 4;  // attention
@@ -95,7 +97,7 @@ struct Avx512 {
   static Codes low_nibbles(Codes c) { return _mm512_and_si512(c, _mm512_set1_epi8(15)); }
   static Codes high_nibbles(Codes c) { return low_nibbles(_mm512_srli_epi16(c, 4)); }
 
-  /// VPDPBUSD sums straight into 32 bits, so nothing needs to be folded often.
+  /// VPDPBUSD sums straight into 32 bits.
   template <int kBits>
   struct Partial {
     I sum;

@@ -8,6 +8,8 @@ namespace facet::cpu {
 
 struct Portable {
   static constexpr int kDotTiles = 1, kDotTokens = 2;
+  static constexpr int kDotChains = 1;
+  static constexpr bool kHoldsGroup = true;
   static constexpr int kFloatTiles = 1, kFloatTokens = 2;
   static constexpr int kLatencyTiles = 1;
   static constexpr int kQueryBlock = 1, kKeyBlock = 1;
