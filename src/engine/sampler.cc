@@ -67,30 +67,36 @@ void Sampler::adjust(std::span<const float> logits) {
   for (size_t i = 0; i < logits.size(); ++i) candidates_[i] = {logits[i], static_cast<int32_t>(i)};
   for (const int32_t id : seen_ids_) {
     const Seen& seen = seen_[static_cast<size_t>(id)];
-    float& logit = candidates_[static_cast<size_t>(id)].value;
+    float& logit = candidates_[static_cast<size_t>(id)].logit;
     logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
     if (seen.generated > 0)
       logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(seen.generated);
   }
-  for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<size_t>(id)].value += bias;
+  for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<size_t>(id)].logit += bias;
   // Also what a mask has ruled out.
   std::erase_if(candidates_,
-                [](const Candidate& c) { return !(c.value > -std::numeric_limits<float>::infinity()); });
+                [](const Candidate& c) { return !(c.logit > -std::numeric_limits<float>::infinity()); });
   if (candidates_.empty())
     throw Error(ErrorCode::kFailed, "the model's logits are all NaN: the weights or the backend are broken");
 }
 
-/// Leaves the `count` likeliest candidates, likeliest first.
+/// Leaves the `count` likeliest candidates, in any order.
 void Sampler::keep_top(size_t count) {
-  const auto likelier = [](const Candidate& a, const Candidate& b) {
-    return a.value > b.value || (a.value == b.value && a.id < b.id);
-  };
-  if (count < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(count) - 1,
-                     candidates_.end(), likelier);
-    candidates_.resize(count);
+  if (count >= candidates_.size()) return;
+  std::nth_element(candidates_.begin(), at(count - 1), candidates_.end(), likelier);
+  candidates_.resize(count);
+}
+
+/// Brings the likeliest candidates to the front in order, `index` among them. Far more than a vocabulary's
+/// head is rarely asked for, so the front grows by selection instead of sorting everything.
+void Sampler::sort_through(size_t index) {
+  constexpr size_t kFirst = 256;
+  while (sorted_ <= index) {
+    const size_t end = std::min(std::max(kFirst, sorted_ * 8), candidates_.size());
+    if (end < candidates_.size()) std::nth_element(at(sorted_), at(end - 1), candidates_.end(), likelier);
+    std::sort(at(sorted_), at(end), likelier);
+    sorted_ = end;
   }
-  std::sort(candidates_.begin(), candidates_.end(), likelier);
 }
 
 double Sampler::uniform() const noexcept {
@@ -98,37 +104,49 @@ double Sampler::uniform() const noexcept {
   return static_cast<double>(mix(mix(params_.seed + kGolden) + draws_ * kGolden) >> 11) * 0x1p-53;
 }
 
-int32_t Sampler::sample(std::span<const float> logits) {
-  adjust(logits);
-  int32_t token = 0;
-  if (params_.temperature == 0 || params_.top_k == 1) {
-    token =
-        std::max_element(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-          return a.value < b.value;
-        })->id;
-  } else {
-    keep_top(params_.top_k > 0 ? std::min(static_cast<size_t>(params_.top_k), candidates_.size())
-                               : candidates_.size());
-    const float top = candidates_.front().value;
-    double sum = 0;
-    for (Candidate& c : candidates_) {
-      // An infinite top (a bias, a broken weight) leaves only its equals.
-      c.value = c.value == top ? 1.0F : std::exp((c.value - top) / params_.temperature);
-      sum += c.value;
-    }
-    size_t kept = 0;
-    double mass = 0;
-    while (kept < candidates_.size()) {
-      const Candidate& c = candidates_[kept];
-      if (kept > 0 && (mass >= params_.top_p * sum || c.value < params_.min_p)) break;
-      mass += c.value;
+int32_t Sampler::likeliest() const {
+  return std::min_element(candidates_.begin(), candidates_.end(), likelier)->id;
+}
+
+int32_t Sampler::draw() {
+  if (params_.top_k > 0) keep_top(static_cast<size_t>(params_.top_k));
+  sorted_ = 0;
+  sort_through(0);
+  const float top = candidates_.front().logit;
+  // Relative to the likeliest. An infinite top (a bias, a broken weight) leaves only its equals.
+  const auto odds = [&](const Candidate& c) {
+    return c.logit == top ? 1.0F : std::exp((c.logit - top) / params_.temperature);
+  };
+  double mass = 0;
+  size_t kept = 0;
+  for (const Candidate& c : candidates_) {
+    const float p = odds(c);
+    if (params_.top_p < 1 || p >= params_.min_p) {
+      mass += p;
       ++kept;
     }
-    double rest = uniform() * mass;
-    size_t chosen = 0;
-    while (chosen + 1 < kept && (rest -= candidates_[chosen].value) >= 0) ++chosen;
-    token = candidates_[chosen].id;
   }
+  if (params_.top_p < 1) {
+    const double enough = params_.top_p * mass;
+    mass = 0;
+    for (kept = 0; kept < candidates_.size(); ++kept) {
+      sort_through(kept);
+      const float p = odds(candidates_[kept]);
+      if (kept > 0 && (mass >= enough || p < params_.min_p)) break;
+      mass += p;
+    }
+  }
+  double rest = uniform() * mass;
+  for (size_t chosen = 0;; ++chosen) {
+    sort_through(chosen);
+    rest -= odds(candidates_[chosen]);
+    if (rest < 0 || chosen + 1 == kept) return candidates_[chosen].id;
+  }
+}
+
+int32_t Sampler::sample(std::span<const float> logits) {
+  adjust(logits);
+  const int32_t token = params_.temperature == 0 || params_.top_k == 1 ? likeliest() : draw();
   ++draws_;
   count(token, /*generated=*/true);
   return token;

@@ -1,6 +1,7 @@
 // From logits to a token.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -39,7 +40,7 @@ class Sampler {
 
  private:
   struct Candidate {
-    float value;  // logit, later probability
+    float logit;
     int32_t id;
   };
   struct Seen {
@@ -49,11 +50,21 @@ class Sampler {
 
   void count(int32_t token, bool generated);
   void adjust(std::span<const float> logits);
+  static bool likelier(const Candidate& a, const Candidate& b) noexcept {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  }
+  [[nodiscard]] auto at(size_t index) noexcept {
+    return candidates_.begin() + static_cast<std::ptrdiff_t>(index);
+  }
   void keep_top(size_t count);
+  void sort_through(size_t index);
+  [[nodiscard]] int32_t likeliest() const;
+  [[nodiscard]] int32_t draw();
   [[nodiscard]] double uniform() const noexcept;
 
   SamplingParams params_;
   std::vector<Candidate> candidates_;  // [vocab]
+  size_t sorted_ = 0;                  // candidates at the front that are the likeliest, in order
   std::vector<Seen> seen_;             // [vocab]
   std::vector<int32_t> seen_ids_;
   uint64_t draws_ = 0;

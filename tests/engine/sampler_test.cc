@@ -1,10 +1,15 @@
 #include "engine/sampler.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <random>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -76,6 +81,77 @@ TEST(Sampler, TopKAboveTheVocabularyKeepsAll) {
   SamplingParams params;
   params.top_k = 1000;
   EXPECT_EQ(histogram(params, log_probabilities({0.5F, 0.5F}), 200).size(), 2U);
+}
+
+/// The definition, spelled out: everything sorted, every probability there.
+int32_t draw_by_sorting(const SamplingParams& params, const std::vector<float>& logits, double uniform) {
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  if (params.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(params.top_k)));
+  std::vector<float> p;
+  for (const int32_t id : order) p.push_back(std::exp((logit(id) - logit(order[0])) / params.temperature));
+  const double sum = std::accumulate(p.begin(), p.end(), 0.0);
+  size_t kept = 0;
+  double mass = 0;
+  for (; kept < p.size(); ++kept) {
+    if (kept > 0 && (mass >= params.top_p * sum || p[kept] < params.min_p)) break;
+    mass += p[kept];
+  }
+  double rest = uniform * mass;
+  size_t chosen = 0;
+  while (chosen + 1 < kept && (rest -= p[chosen]) >= 0) ++chosen;
+  return order[chosen];
+}
+
+/// The number in [0, 1) that a seed's first draw uses: found by drawing among equals.
+double first_uniform(uint64_t seed) {
+  constexpr int kEquals = 1 << 20;
+  SamplingParams params;
+  params.seed = seed;
+  return Sampler(params, kEquals).sample(std::vector<float>(kEquals, 0.0F)) / double{kEquals};
+}
+
+TEST(Sampler, SelectingGivesWhatSortingGives) {
+  std::vector<double> uniform;
+  for (uint64_t seed = 0; seed < 20; ++seed) uniform.push_back(first_uniform(seed));
+  int exact = 0;
+  std::mt19937 random(5);
+  for (const float spread : {0.1F, 1.0F, 4.0F}) {  // flat: the draw goes far down the list
+    std::normal_distribution<float> logit(0, spread);
+    std::vector<float> logits(20000);
+    for (float& l : logits) l = std::round(logit(random) * 64) / 64;  // many equals
+    for (const auto& [top_k, top_p, min_p] : {std::tuple{0, 1.0F, 0.0F},
+                                              {0, 0.95F, 0.0F},
+                                              {0, 0.5F, 0.01F},
+                                              {0, 1.0F, 0.05F},
+                                              {64, 0.95F, 0.0F},
+                                              {3000, 1.0F, 0.0F},
+                                              {5000, 0.9F, 0.001F}}) {
+      SCOPED_TRACE(fmt::format("spread {} top_k {} top_p {} min_p {}", spread, top_k, top_p, min_p));
+      SamplingParams params;
+      params.top_k = top_k;
+      params.top_p = top_p;
+      params.min_p = min_p;
+      params.temperature = 0.8F;
+      for (size_t seed = 0; seed < uniform.size(); ++seed) {
+        params.seed = seed;
+        const int32_t token = Sampler(params, static_cast<int>(logits.size())).sample(logits);
+        // The number is known to within 2⁻²⁰: the token is what both ends give, or lies between theirs.
+        const int32_t first = draw_by_sorting(params, logits, uniform[seed]);
+        const int32_t last = draw_by_sorting(params, logits, uniform[seed] + 0x1p-20);
+        const auto logit_of = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+        EXPECT_LE(logit_of(token), logit_of(first));
+        EXPECT_GE(logit_of(token), logit_of(last));
+        if (first == last) {
+          EXPECT_EQ(token, first);
+        }
+        exact += first == last ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(exact, 200) << "of 420 draws";
 }
 
 TEST(Sampler, TheSameSeedGivesTheSameTokens) {
