@@ -7,6 +7,7 @@
 #include "base/quote.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
+#include "formats/gguf_vocabulary.h"
 #include "formats/gguf_weights.h"
 #include "formats/hf_config.h"
 #include "formats/hf_weights.h"
@@ -120,7 +121,7 @@ Checkpoint open_gguf(MappedFile mapping) {
   checkpoint.files = {path};
   checkpoint.bytes = file.file_bytes();
   checkpoint.format = fmt::format("GGUF {}", gguf_main_encoding(file));
-  if (file.metadata().contains("tokenizer.ggml.model")) checkpoint.tokenizer_file = path;
+  if (has_gguf_vocabulary(file)) checkpoint.tokenizer_file = path;
   checkpoint.weights = std::make_unique<GgufWeights>(std::move(file));
   return checkpoint;
 }

@@ -12,6 +12,13 @@ namespace facet {
 /// Throws Error{kBadInput} when it is broken.
 [[nodiscard]] std::optional<text::Tokenizer> open_tokenizer(const Checkpoint& checkpoint);
 
+/// What that tokenizer is made of, merges or scores included.
+[[nodiscard]] std::optional<text::Vocabulary> open_vocabulary(const Checkpoint& checkpoint);
+
+/// The chat template that lies with the tokenizer (chat_template.jinja, or GGUF metadata), for writers to
+/// pass on: nothing here runs one.
+[[nodiscard]] std::optional<std::string> chat_template(const Checkpoint& checkpoint);
+
 /// The tokenizer in a tokenizer.json or a GGUF file. Throws Error{kBadInput}.
 [[nodiscard]] text::Tokenizer open_tokenizer_file(const std::filesystem::path& path);
 

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <functional>
+#include <unordered_map>
 
 #include "base/error.h"
 
 namespace facet {
 namespace {
+
+using KeyName = std::function<std::string(const char*)>;
 
 constexpr float kNoRotation = 1e30F;  // as llama.cpp's conversion writes it
 
@@ -28,7 +31,7 @@ float theta_of(const ModelSpec& spec, const LayerSpec& layer) {
   return static_cast<float>(spec.ropes[static_cast<size_t>(layer.rope)].theta);
 }
 
-void add_heads(const ModelSpec& spec, GgufPairs& pairs, const std::function<std::string(const char*)>& key) {
+void add_heads(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
   const LayerSpec* sliding = first_of_kind(spec, LayerKind::kSliding);
   const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
   if (full == nullptr) full = sliding;
@@ -47,26 +50,24 @@ void add_heads(const ModelSpec& spec, GgufPairs& pairs, const std::function<std:
   pairs.add(key("attention.sliding_window_pattern"), pattern);
 }
 
-}  // namespace
-
-void add_model(const ModelSpec& spec, GgufPairs& pairs) {
-  if (spec.architecture != "gemma4_text")
-    throw Error(ErrorCode::kFailed,
-                fmt::format("writing GGUF: expected a Gemma 4 model, got {}", spec.architecture));
-  const auto key = [](const char* name) { return fmt::format("gemma4.{}", name); };
-  pairs.add("general.architecture", "gemma4");
+/// What both families have. Where a value is one number for all layers in Gemma 3, it is one here, too.
+void add_sizes(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
   pairs.add(key("block_count"), static_cast<uint32_t>(spec.layer_count()));
   pairs.add(key("context_length"), static_cast<uint32_t>(spec.context_length));
   pairs.add(key("embedding_length"), static_cast<uint32_t>(spec.hidden_size));
+  pairs.add(key("vocab_size"), static_cast<uint32_t>(spec.vocab_size));
+  pairs.add(key("attention.layer_norm_rms_epsilon"), static_cast<float>(spec.rms_eps));
+  if (spec.logit_softcap != 0)
+    pairs.add(key("final_logit_softcapping"), static_cast<float>(spec.logit_softcap));
+}
+
+void add_gemma4(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
   pairs.add(key("embedding_length_per_layer_input"), static_cast<uint32_t>(spec.ple_dim));
   pairs.add(key("feed_forward_length"), each_layer(spec, [](const LayerSpec& l) { return l.ffn_dim; }));
   add_heads(spec, pairs, key);
   const auto shared = std::ranges::count_if(
       spec.layers, [&, l = 0](const LayerSpec& layer) mutable { return layer.kv_source != l++; });
   pairs.add(key("attention.shared_kv_layers"), static_cast<uint32_t>(shared));
-  pairs.add(key("attention.layer_norm_rms_epsilon"), static_cast<float>(spec.rms_eps));
-  if (spec.logit_softcap != 0)
-    pairs.add(key("final_logit_softcapping"), static_cast<float>(spec.logit_softcap));
   if (const auto& moe = spec.layers.front().moe) {
     pairs.add(key("expert_count"), static_cast<uint32_t>(moe->experts));
     pairs.add(key("expert_used_count"), static_cast<uint32_t>(moe->top_k));
@@ -74,9 +75,101 @@ void add_model(const ModelSpec& spec, GgufPairs& pairs) {
   }
 }
 
+/// Every sixth layer attends fully, the sizes are those of the first, and positions of the full layers are
+/// divided by one factor: what gemma3 files can say.
+void add_gemma3(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
+  constexpr int kPattern = 6;
+  const LayerSpec& first = spec.layers.front();
+  for (int l = 0; l < spec.layer_count(); ++l) {
+    const LayerSpec& layer = spec.layers[static_cast<size_t>(l)];
+    if (layer.is_full() != ((l + 1) % kPattern == 0) || layer.head_dim != first.head_dim)
+      throw Error(ErrorCode::kFailed,
+                  "writing GGUF: expected a Gemma 3 whose every sixth layer attends fully");
+  }
+  const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
+  if (full == nullptr) full = &first;
+  pairs.add(key("feed_forward_length"), static_cast<uint32_t>(first.ffn_dim));
+  pairs.add(key("attention.head_count"), static_cast<uint32_t>(first.q_heads));
+  pairs.add(key("attention.head_count_kv"), static_cast<uint32_t>(first.kv_heads));
+  pairs.add(key("attention.key_length"), static_cast<uint32_t>(first.head_dim));
+  pairs.add(key("attention.value_length"), static_cast<uint32_t>(first.head_dim));
+  pairs.add(key("attention.sliding_window"), static_cast<uint32_t>(first.window));
+  pairs.add(key("rope.freq_base"), theta_of(spec, *full));
+  pairs.add(key("rope.freq_base_swa"), theta_of(spec, first));
+  const double factor = 1 / static_cast<double>(spec.ropes[static_cast<size_t>(full->rope)].inv_freq.front());
+  if (factor != 1) {
+    pairs.add(key("rope.scaling.type"), "linear");
+    pairs.add(key("rope.scaling.factor"), static_cast<float>(factor));
+  }
+}
+
+/// Gemma 3 files have scores instead of merges: the sooner a piece is made, the better its score. Runs of
+/// spaces are made by merging, too; matched whole they would be spelled with spaces, not "▁".
+void score_by_merges(text::Vocabulary& vocabulary) {
+  std::unordered_map<std::string_view, size_t> ids;
+  ids.reserve(vocabulary.pieces.size());
+  for (size_t id = 0; id < vocabulary.pieces.size(); ++id) ids.emplace(vocabulary.pieces[id], id);
+  vocabulary.scores.assign(vocabulary.pieces.size(), -static_cast<float>(vocabulary.merges.size()));
+  std::vector<bool> made(vocabulary.pieces.size());
+  std::string joined;
+  for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
+    const auto [left, right] = vocabulary.merges[rank];
+    joined = vocabulary.pieces[static_cast<size_t>(left)] + vocabulary.pieces[static_cast<size_t>(right)];
+    const auto found = ids.find(joined);
+    if (found == ids.end() || made[found->second]) continue;
+    made[found->second] = true;
+    vocabulary.scores[found->second] = -static_cast<float>(rank);
+  }
+  constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁
+  for (size_t id = 0; id < vocabulary.pieces.size(); ++id)
+    if (vocabulary.types[id] == text::TokenType::kUserDefined &&
+        vocabulary.pieces[id].starts_with(kSpaceMarker))
+      vocabulary.types[id] = text::TokenType::kNormal;
+}
+
+/// llama.cpp wants a token for each row.
+void pad_vocabulary(const ModelSpec& spec, text::Vocabulary& vocabulary) {
+  const auto rows = static_cast<size_t>(spec.vocab_size);
+  if (vocabulary.pieces.size() > rows)
+    throw Error(ErrorCode::kFailed, fmt::format("{}: expected at most {} tokens, the model's rows, got {}",
+                                                vocabulary.source, rows, vocabulary.pieces.size()));
+  for (size_t id = vocabulary.pieces.size(); id < rows; ++id) {
+    vocabulary.pieces.push_back(fmt::format("<pad_{}>", id));
+    vocabulary.types.push_back(text::TokenType::kUnused);
+    if (!vocabulary.scores.empty()) vocabulary.scores.push_back(vocabulary.scores.back());
+  }
+}
+
+}  // namespace
+
+void add_model(const ModelSpec& spec, GgufPairs& pairs) {
+  const bool gemma3 = spec.architecture == "gemma3_text";
+  if (!gemma3 && spec.architecture != "gemma4_text")
+    throw Error(ErrorCode::kFailed,
+                fmt::format("writing GGUF: expected a Gemma 4 or Gemma 3 model, got {}", spec.architecture));
+  const std::string architecture = gemma3 ? "gemma3" : "gemma4";
+  const KeyName key = [&](const char* name) { return fmt::format("{}.{}", architecture, name); };
+  pairs.add("general.architecture", architecture);
+  add_sizes(spec, pairs, key);
+  gemma3 ? add_gemma3(spec, pairs, key) : add_gemma4(spec, pairs, key);
+}
+
+void add_tokenizer(const ModelSpec& spec, std::optional<text::Vocabulary> vocabulary, GgufPairs& pairs) {
+  if (!vocabulary) {
+    pairs.add("tokenizer.ggml.model", "none");
+    return;
+  }
+  pad_vocabulary(spec, *vocabulary);
+  if (!vocabulary->bos && spec.bos_id >= 0) vocabulary->bos = spec.bos_id;
+  if (!vocabulary->eos && !spec.eos_ids.empty()) vocabulary->eos = spec.eos_ids.front();
+  if (!vocabulary->padding && spec.pad_id >= 0) vocabulary->padding = spec.pad_id;
+  if (spec.architecture == "gemma3_text" && vocabulary->scores.empty()) score_by_merges(*vocabulary);
+  add_vocabulary(*vocabulary, pairs);
+}
+
 std::vector<float> rope_divisors(const ModelSpec& spec) {
   const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
-  if (full == nullptr) return {};
+  if (full == nullptr || spec.architecture != "gemma4_text") return {};
   std::vector<float> divisors;
   for (const float frequency : spec.ropes[static_cast<size_t>(full->rope)].inv_freq)
     divisors.push_back(frequency > 0 ? 1 : kNoRotation);

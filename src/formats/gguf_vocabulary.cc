@@ -60,10 +60,15 @@ std::vector<text::Merge> read_merges(const GgufMetadata& metadata, const std::ve
 
 }  // namespace
 
+bool has_gguf_vocabulary(const GgufFile& file) {
+  const auto model = file.metadata().string(kModel);
+  return model && *model != "none" && *model != "no_vocab";
+}
+
 std::optional<text::Vocabulary> gguf_vocabulary(const GgufFile& file) {
+  if (!has_gguf_vocabulary(file)) return std::nullopt;
   const GgufMetadata& metadata = file.metadata();
   const auto model = metadata.string(kModel);
-  if (!model) return std::nullopt;
   if (*model != "gemma4" && *model != "llama")
     throw metadata.unexpected(kModel, "gemma4 or llama", quote(*model));
 

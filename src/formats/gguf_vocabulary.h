@@ -13,4 +13,7 @@ namespace facet {
 /// lengths or a merge of unknown pieces; text::Tokenizer checks the rest.
 [[nodiscard]] std::optional<text::Vocabulary> gguf_vocabulary(const GgufFile& file);
 
+/// Whether the file has a tokenizer: it names a kind other than "none".
+[[nodiscard]] bool has_gguf_vocabulary(const GgufFile& file);
+
 }  // namespace facet

@@ -19,6 +19,7 @@ struct RopeSpec {
   /// inv_freq[i] = theta^(−2i/head_dim) for i < rotated_pairs, 0 beyond. The "proportional" rule of Gemma 4's
   /// full layers is rotated_pairs = factor · head_dim / 2, with the exponent over the whole head_dim.
   static RopeSpec make(double theta, int head_dim, int rotated_pairs);
+  bool operator==(const RopeSpec&) const = default;
 };
 
 /// Mixture of experts beside the dense MLP (26B-A4B).
@@ -26,6 +27,7 @@ struct MoeSpec {
   int experts = 0;
   int top_k = 0;
   int ffn_dim = 0;
+  bool operator==(const MoeSpec&) const = default;
 };
 
 struct LayerSpec {
@@ -43,6 +45,7 @@ struct LayerSpec {
   std::optional<MoeSpec> moe;
 
   [[nodiscard]] bool is_full() const noexcept { return kind == LayerKind::kFull; }
+  bool operator==(const LayerSpec&) const = default;
 };
 
 struct ModelSpec {
@@ -68,6 +71,7 @@ struct ModelSpec {
   int pad_id = -1;
   std::vector<int> eos_ids;
 
+  bool operator==(const ModelSpec&) const = default;
   [[nodiscard]] int layer_count() const noexcept { return static_cast<int>(layers.size()); }
   [[nodiscard]] bool owns_kv(int layer) const noexcept {
     return layers[static_cast<size_t>(layer)].kv_source == layer;

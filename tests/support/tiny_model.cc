@@ -88,10 +88,14 @@ ModelSpec tiny_spec(const TinyShape& shape) {
   return spec;
 }
 
+std::unique_ptr<WeightSource> random_weights(const ModelSpec& spec, unsigned seed) {
+  return std::make_unique<RandomWeights>(spec, seed);
+}
+
 Checkpoint tiny_checkpoint(const TinyShape& shape, unsigned seed) {
   Checkpoint checkpoint;
   checkpoint.spec = tiny_spec(shape);
-  checkpoint.weights = std::make_unique<RandomWeights>(checkpoint.spec, seed);
+  checkpoint.weights = random_weights(checkpoint.spec, seed);
   checkpoint.format = "random f32";
   return checkpoint;
 }

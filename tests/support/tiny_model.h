@@ -31,6 +31,9 @@ struct TinyShape {
 /// A validated spec of that shape.
 [[nodiscard]] ModelSpec tiny_spec(const TinyShape& shape);
 
+/// f32 weights for any spec, drawn from `seed`, of a scale that keeps activations near 1.
+[[nodiscard]] std::unique_ptr<WeightSource> random_weights(const ModelSpec& spec, unsigned seed);
+
 /// A checkpoint whose f32 weights are drawn from `seed`, of a scale that keeps activations near 1.
 [[nodiscard]] Checkpoint tiny_checkpoint(const TinyShape& shape, unsigned seed = 1);
 
