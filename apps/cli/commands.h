@@ -12,6 +12,8 @@ std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_chat_command();
 std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_bench_command();
+std::unique_ptr<Command> make_perplexity_command();
+std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_validate_command();
 std::unique_ptr<Command> make_tokenize_command();

@@ -64,6 +64,7 @@ bool asks_for_json(int argc, char** argv) {
 int run_program(int argc, char** argv) {
   exit_cleanly_on_shrunk_mapping();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error, not a silent death
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a limit on the size of files
 
   CLI::App program("Facet runs Gemma 4 models on CPUs and NVIDIA GPUs.", "facet");
   program.footer(kFooter);
@@ -77,6 +78,8 @@ int run_program(int argc, char** argv) {
   commands.push_back(make_chat_command());
   commands.push_back(make_serve_command());
   commands.push_back(make_bench_command());
+  commands.push_back(make_perplexity_command());
+  commands.push_back(make_quantize_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_validate_command());
   commands.push_back(make_tokenize_command());

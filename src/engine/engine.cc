@@ -22,7 +22,10 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
 }
 
 Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
-    : checkpoint_(std::move(checkpoint)), backend_(make_backend(options)) {
+    : Engine(std::move(checkpoint), make_backend(options), options) {}
+
+Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const EngineOptions& options)
+    : checkpoint_(std::move(checkpoint)), backend_(std::move(backend)) {
   if (options.profile != nullptr) backend_ = make_profiled(std::move(backend_), *options.profile);
   const ModelSpec& model = checkpoint_.spec;
   KvOptions kv;

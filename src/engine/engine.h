@@ -45,6 +45,8 @@ class Engine {
   /// Loads `checkpoint`'s weights. Throws Error{kBadInput} for a broken checkpoint, Error{kDevice} when the
   /// backend is not there or memory is short, Error{kUsage} for an unknown backend.
   Engine(Checkpoint checkpoint, const EngineOptions& options);
+  /// The same on a backend that the caller made.
+  Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const EngineOptions& options);
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 

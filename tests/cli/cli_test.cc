@@ -221,7 +221,8 @@ TEST(Cli, FailuresAreJsonWhenJsonWasAskedFor) {
 TEST(Cli, HelpAndVersionAnswerOnStdout) {
   const ProcessResult help = run_facet({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* command : {"run", "chat", "inspect", "validate", "tokenize", "doctor", "completions"}) {
+  for (const char* command : {"run", "chat", "perplexity", "quantize", "inspect", "validate", "tokenize",
+                              "doctor", "completions"}) {
     EXPECT_THAT(help.out, HasSubstr(std::string("  ") + command + " "));
     const ProcessResult own = run_facet({command, "--help"});
     EXPECT_EQ(own.exit_code, 0) << command;
