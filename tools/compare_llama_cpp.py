@@ -17,6 +17,7 @@ import argparse
 import ctypes
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ class Facet:
 class LlamaCpp:
     """llama.cpp by its C interface, on the CPU."""
 
-    def __init__(self, model: str, context: int) -> None:
+    def __init__(self, model: str, context: int, *, exact: bool) -> None:
         self._log = llama_cpp.llama_log_callback(lambda *_: None)  # kept: C holds a pointer to it
         llama_cpp.llama_log_set(self._log, ctypes.c_void_p(0))
         parameters = llama_cpp.llama_model_default_params()
@@ -67,6 +68,10 @@ class LlamaCpp:
             raise RuntimeError(f"llama.cpp does not load {model}")
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = context, BATCH, BATCH
+        parameters.n_threads = parameters.n_threads_batch = len(os.sched_getaffinity(0))
+        if exact:
+            parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
+            parameters.flash_attn_type = 0  # which rounds to f16
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(self._vocab)
@@ -194,6 +199,7 @@ def main() -> None:
     parser.add_argument("model", help="a GGUF file")
     parser.add_argument("--facet", default="build/release/bin/facet")
     parser.add_argument("--facet-options", default="", help="for facet run and perplexity, as '--kv f32'")
+    parser.add_argument("--exact", action="store_true", help="f32 keys and values in llama.cpp, no flash attention")
     parser.add_argument("--text", type=Path, help="English for the perplexity and the prompts")
     parser.add_argument("--tokenizer-texts", type=Path)
     parser.add_argument("--ids", help="a prompt of ids, instead of --text's")
@@ -205,7 +211,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     facet = Facet(arguments.facet, arguments.model, arguments.facet_options.split())
-    llama = LlamaCpp(arguments.model, arguments.ctx)
+    llama = LlamaCpp(arguments.model, arguments.ctx, exact=arguments.exact)
     report = Comparison()
     prompts: list[list[int]] = []
     if arguments.tokenizer_texts:
