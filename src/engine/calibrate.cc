@@ -37,7 +37,7 @@ class MomentMeter {
         const size_t count = std::min(kInputs, static_cast<size_t>(rows) - begin);
         // Interleaved: row i of the upper triangle has n − i elements.
         for (size_t i = static_cast<size_t>(thread) * kRows; i < n;
-             i += static_cast<size_t>(pool_.size()) * kRows)
+             i += static_cast<size_t>(pool_.team()) * kRows)
           add_rows(i, n, x + begin * n, count, sum.moments.data());
       }
     });

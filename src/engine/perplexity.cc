@@ -121,7 +121,7 @@ class Scorer {
     const auto vocab = static_cast<size_t>(model_.spec().vocab_size);
     scores_.resize(targets.size());
     pool_.run([&](int thread) noexcept {
-      const auto [begin, end] = static_range(static_cast<int64_t>(targets.size()), thread, pool_.size());
+      const auto [begin, end] = static_range(static_cast<int64_t>(targets.size()), thread, pool_.team());
       for (auto r = static_cast<size_t>(begin); r < static_cast<size_t>(end); ++r)
         scores_[r] =
             score_position(logits.subspan(r * vocab, vocab), expected.subspan(r * vocab, vocab), targets[r]);

@@ -48,7 +48,7 @@ class WeightRows {
       const auto cols = static_cast<size_t>(view.cols);
       if (values.size() < 2 * cols) values.resize(2 * cols);
       const std::span decoded(values.data(), cols);
-      const StaticRange part = static_range(end - begin, thread, pool_.size());
+      const StaticRange part = static_range(end - begin, thread, pool_.team());
       for (int64_t row = begin + part.begin; row < begin + part.end; ++row) {
         decode(view, row, decoded.data());
         if (within(decoded, limit))

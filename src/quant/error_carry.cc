@@ -48,7 +48,7 @@ ErrorCarry error_carry(std::span<const float> moments, size_t n, double damping,
       continue;
     }
     pool.run([&](int thread) noexcept {
-      const StaticRange part = static_range(static_cast<int64_t>(j), thread, pool.size());
+      const StaticRange part = static_range(static_cast<int64_t>(j), thread, pool.team());
       column(part.begin, part.end);
     });
   }
