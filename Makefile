@@ -2,7 +2,7 @@
 JOBS ?= $(shell nproc)
 CUDA_DEVICES ?= 0
 
-.PHONY: build test bench lint format asan tsan fuzz cuda test-cuda install clean
+.PHONY: build test bench lint analyze format asan tsan fuzz cuda test-cuda install clean
 
 build:            ## the binary, at build/release/bin/facet
 	@cmake --preset release >/dev/null
@@ -32,6 +32,9 @@ cuda:             ## with the CUDA backend; needs nvcc
 
 lint:             ## formatting, static analysis
 	@tools/lint.sh
+
+analyze:          ## clang's path-sensitive analyzer, some minutes
+	@tools/lint.sh analyze
 
 format:
 	@git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format-14 -i

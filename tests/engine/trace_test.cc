@@ -3,9 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <span>
 
 #include "base/error.h"
 #include "engine/validate.h"
@@ -26,7 +27,7 @@ struct Entry {
 template <class T>
 Entry entry(const std::string& name, DType dtype, std::vector<int64_t> shape, const std::vector<T>& values) {
   Entry e{{name, dtype, std::move(shape)}, std::vector<std::byte>(values.size() * sizeof(T))};
-  std::memcpy(e.bytes.data(), values.data(), e.bytes.size());
+  std::ranges::copy(std::as_bytes(std::span(values)), e.bytes.begin());
   return e;
 }
 

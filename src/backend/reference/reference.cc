@@ -1,7 +1,6 @@
 #include "backend/reference/reference.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -26,18 +25,40 @@ const MatrixView& view(const Weight& w) noexcept {
   return static_cast<const StoredWeight&>(w).stored;
 }
 
-/// Several independent sums: closer to the true value than one, and the compiler may vectorise them.
+/// Sixteen independent sums: closer to the true value than one, and whole vectors to a compiler that may not
+/// reorder a sum by itself. memcpy moves them, so that any alignment will do.
+using Lanes = float __attribute__((vector_size(64)));
+constexpr int64_t kLanes = sizeof(Lanes) / sizeof(float);
+
 float dot(const float* a, const float* b, int64_t n) noexcept {
-  std::array<float, 16> sums = {};
+  Lanes sums = {};
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (size_t j = 0; j < 16; ++j)
-      sums[j] += a[i + static_cast<int64_t>(j)] * b[i + static_cast<int64_t>(j)];
+  for (; i + kLanes <= n; i += kLanes) {
+    Lanes x;
+    Lanes y;
+    std::memcpy(&x, a + i, sizeof(x));
+    std::memcpy(&y, b + i, sizeof(y));
+    sums += x * y;
+  }
   float tail = 0;
   for (; i < n; ++i) tail += a[i] * b[i];
-  for (size_t half = 8; half > 0; half /= 2)
-    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (int64_t j = 0; j < half; ++j) sums[j] += sums[j + half];
   return sums[0] + tail;
+}
+
+/// y += weight · x over n values.
+void add_scaled(float weight, const float* x, int64_t n, float* y) noexcept {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Lanes from;
+    Lanes to;
+    std::memcpy(&from, x + i, sizeof(from));
+    std::memcpy(&to, y + i, sizeof(to));
+    to += weight * from;
+    std::memcpy(y + i, &to, sizeof(to));
+  }
+  for (; i < n; ++i) y[i] += weight * x[i];
 }
 
 /// The tanh approximation, as gelu_pytorch_tanh computes it.
@@ -163,10 +184,8 @@ void ReferenceBackend::attend(const float* q, const Rows& rows, const AttentionS
       std::fill_n(results, group * d, 0.0F);
       for (int64_t j = 0; j < count; ++j) {
         decode_kv(kv.type, kv.v, kv.v_scale, slot(j, h), kv.head_dim, head_.data());
-        for (int64_t g = 0; g < group; ++g) {
-          const float weight = scores_[static_cast<size_t>(g * count + j)];
-          for (int64_t i = 0; i < d; ++i) results[g * d + i] += weight * head_[static_cast<size_t>(i)];
-        }
+        for (int64_t g = 0; g < group; ++g)
+          add_scaled(scores_[static_cast<size_t>(g * count + j)], head_.data(), d, results + g * d);
       }
     }
   }
