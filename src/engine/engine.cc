@@ -6,6 +6,9 @@
 #include <utility>
 
 #include "backend/cpu/cpu_backend.h"
+#ifdef FACET_CUDA
+#include "backend/cuda/cuda_backend.h"
+#endif
 #include "backend/reference/reference.h"
 #include "base/error.h"
 
@@ -15,8 +18,14 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
   if (options.backend == "reference") return std::make_unique<ReferenceBackend>();
   if (options.backend == "auto" || options.backend == "cpu")
     return std::make_unique<CpuBackend>(CpuOptions{options.threads, options.isa});
-  if (options.backend == "cuda")
-    throw Error(ErrorCode::kDevice, fmt::format("backend '{}' is not part of this build", options.backend));
+  if (options.backend == "cuda") {
+#ifdef FACET_CUDA
+    return std::make_unique<CudaBackend>(CudaOptions{options.ple_on_device});
+#else
+    throw Error(ErrorCode::kDevice,
+                "backend 'cuda' is not part of this build: `make cuda` makes one that has it");
+#endif
+  }
   throw Error(ErrorCode::kUsage,
               fmt::format("backend: expected auto, reference, cpu or cuda, got '{}'", options.backend));
 }

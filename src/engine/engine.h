@@ -19,6 +19,7 @@ namespace facet {
 struct EngineOptions {
   std::string backend = "auto";  ///< auto, reference, cpu, cuda
   std::string isa;               ///< cpu: instruction set; empty: the best this machine has
+  bool ple_on_device = false;    ///< cuda: the per-layer table in the GPU's memory, not the host's
   int threads = 0;               ///< cpu: 0: one a core that this process may use
   int context = 0;               ///< tokens a sequence; 0: the model's, at most 4,096
   int sequences = 1;             ///< slots

@@ -1,0 +1,198 @@
+#include "backend/cuda/cuda_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backend/cuda/device_weight.h"
+#include "backend/top_experts.h"
+#include "base/error.h"
+
+namespace facet {
+namespace {
+
+constexpr int64_t kMostCopied = int64_t{64} << 20;  // elements of a weight that gets a bf16 copy
+constexpr int64_t kMostTableOnDevice = int64_t{1}
+                                       << 29;  // bytes of a table that is copied without being asked
+constexpr int kMostSpans = 32;                 // of one query's keys
+constexpr int kSpanKeys = 128;                 // fewer are not worth a block of their own
+constexpr int kExpertRows = 16;                // rows whose experts run at once
+
+const cuda::DeviceMatrix& matrix(const Weight& w) noexcept {
+  return static_cast<const cuda::DeviceWeight&>(w).matrix();
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(const CudaOptions& options) : options_(options), device_(cuda::open_device()) {
+  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  library_ = cuda::MatrixLibrary::open();
+}
+
+CudaBackend::~CudaBackend() {
+  (void)cudaStreamSynchronize(stream_);
+  (void)cudaStreamDestroy(stream_);
+}
+
+Buffer CudaBackend::allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) != cudaSuccess) {
+    (void)cudaGetLastError();
+    size_t free = 0;
+    size_t total = 0;
+    (void)cudaMemGetInfo(&free, &total);
+    throw Error(ErrorCode::kDevice, fmt::format("cuda: not enough memory: {} MiB wanted, {} of {} MiB free",
+                                                bytes >> 20, free >> 20, total >> 20));
+  }
+  Buffer buffer(static_cast<std::byte*>(memory), [](std::byte* p) { (void)cudaFree(p); });
+  cuda::check(cudaMemsetAsync(memory, 0, bytes, stream_), "clearing memory");
+  return buffer;
+}
+
+void CudaBackend::upload(void* to, const void* host, size_t bytes) {
+  cuda::check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, stream_), "copying to the GPU");
+}
+
+void CudaBackend::download(void* host, const void* from, size_t bytes) {
+  cuda::check(cudaGetLastError(), "starting a kernel");
+  cuda::check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the GPU");
+  cuda::check(cudaStreamSynchronize(stream_), "running a step");
+}
+
+void CudaBackend::copy(void* to, const void* from, size_t bytes) {
+  cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying on the GPU");
+}
+
+std::unique_ptr<Weight> CudaBackend::load(const MatrixView& stored, WeightUse use) {
+  const bool on_host =
+      use == WeightUse::kTable && !options_.ple_on_device && stored.bytes() > kMostTableOnDevice;
+  auto weight = std::make_unique<cuda::DeviceWeight>(
+      stored, on_host ? cuda::Residence::kHost : cuda::Residence::kDevice, stream_);
+  if (use == WeightUse::kMatmul) {
+    widest_ = std::max(widest_, stored.cols);
+    const int64_t elements = stored.rows * stored.cols;
+    if (elements <= kMostCopied) largest_weight_ = std::max(largest_weight_, elements);
+  }
+  return weight;
+}
+
+void CudaBackend::reserve(const Limits& limits) {
+  Backend::reserve(limits);
+  if (library_ != nullptr) {
+    weight_bf16_ = allocate(static_cast<size_t>(2 * largest_weight_));
+    x_bf16_ = allocate(static_cast<size_t>(2 * limits.rows * widest_));
+  }
+  // Spans are for few queries over many keys: enough of them to occupy every multiprocessor twice.
+  span_queries_ = std::max<int64_t>(limits.q_heads, int64_t{2} * device_.multiprocessors);
+  const int64_t results = span_queries_ * kMostSpans;
+  const int64_t head_dim = limits.q_heads > 0 ? limits.q_width : 0;  // no head is wider
+  span_memory_ = allocate(static_cast<size_t>(results * (head_dim + 2)) * sizeof(float));
+  spans_.acc = reinterpret_cast<float*>(span_memory_.get());
+  spans_.top = spans_.acc + results * head_dim;
+  spans_.sum = spans_.top + results;
+  if (limits.experts > 0) {
+    const int64_t slots = int64_t{kExpertRows} * kMaxExpertsPerToken;
+    expert_memory_ = allocate(static_cast<size_t>(slots * (limits.ffn_dim + 2)) * sizeof(float));
+    expert_m_ = reinterpret_cast<float*>(expert_memory_.get());
+    expert_weights_ = expert_m_ + slots * limits.ffn_dim;
+    chosen_ = reinterpret_cast<int32_t*>(expert_weights_ + slots);
+  }
+}
+
+void CudaBackend::gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
+                         float* out) noexcept {
+  cuda::gather(matrix(table), ids, rows, cols, scale, out, stream_);
+}
+
+void CudaBackend::gather_rows(const float* x, const int32_t* indices, int rows, int64_t width,
+                              float* out) noexcept {
+  cuda::gather_rows(x, indices, rows, width, out, stream_);
+}
+
+void CudaBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
+  const cuda::DeviceMatrix& m = matrix(w);
+  if (rows > cuda::kGemvRows && multiply_large(x, rows, m, out, y)) return;
+  cuda::multiply(m, x, rows, out, y, stream_);
+}
+
+bool CudaBackend::multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
+                                 float* y) noexcept {
+  const bool stored_bf16 = w.codes_kind == cuda::Codes::kBF16;
+  if (library_ == nullptr || w.cols % 16 != 0 || (!stored_bf16 && w.rows * w.cols > kMostCopied))
+    return false;
+  cuda::to_bf16(x, rows * w.cols, x_bf16_.get(), stream_);
+  const void* weights = w.codes;
+  if (!stored_bf16) {
+    cuda::to_bf16(w, out, weight_bf16_.get(), stream_);
+    weights = weight_bf16_.get();
+  }
+  return library_->multiply(weights, x_bf16_.get(), rows, out, w.cols, y, stream_);
+}
+
+void CudaBackend::rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,
+                           float* out) noexcept {
+  cuda::rms_norm(x, rows, width, weight, eps, out, stream_);
+}
+
+void CudaBackend::rope(float* x, const Rows& rows, int heads, const AttentionShape& shape) noexcept {
+  cuda::rope(x, rows, heads, shape, stream_);
+}
+
+void CudaBackend::kv_store(const float* k, const float* v, const Rows& rows, const KvView& kv) noexcept {
+  cuda::kv_store(k, v, rows, kv, stream_);
+}
+
+void CudaBackend::attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
+                         float* out) noexcept {
+  const int64_t queries = int64_t{rows.count} * shape.q_heads;
+  const int keys = shape.window > 0 ? std::min(shape.window, limits_.context) : limits_.context;
+  cuda::AttentionSpans spans = spans_;
+  spans.count = 1;
+  if (queries <= span_queries_) spans.count = std::clamp((keys + kSpanKeys - 1) / kSpanKeys, 1, kMostSpans);
+  cuda::attend(q, rows, shape, kv, spans, out, stream_);
+}
+
+void CudaBackend::gelu_mul(float* gate, const float* up, int64_t n) noexcept {
+  cuda::gelu_mul(gate, up, 1, n, n, stream_);
+}
+
+void CudaBackend::gelu_mul_strided(float* gate, const float* up, int64_t rows, int64_t width,
+                                   int64_t up_stride) noexcept {
+  cuda::gelu_mul(gate, up, rows, width, up_stride, stream_);
+}
+
+void CudaBackend::add_scale(float* x, const float* y, float scale, int64_t n) noexcept {
+  cuda::add_scale(x, y, scale, n, stream_);
+}
+
+void CudaBackend::scale(float* x, float factor, int64_t n) noexcept {
+  cuda::scale(x, factor, n, stream_);
+}
+
+void CudaBackend::scale_columns(float* x, const float* weight, int64_t rows, int64_t width) noexcept {
+  cuda::scale_columns(x, weight, rows, width, stream_);
+}
+
+void CudaBackend::softmax(float* x, int64_t rows, int64_t width) noexcept {
+  cuda::softmax(x, rows, width, stream_);
+}
+
+void CudaBackend::softcap(float* x, float cap, int64_t n) noexcept {
+  cuda::softcap(x, cap, n, stream_);
+}
+
+void CudaBackend::experts(const float* h, const float* probabilities, int rows, const MoeArgs& moe,
+                          float* out) noexcept {
+  const int64_t hidden = moe.down->rows() / moe.experts;
+  for (int r = 0; r < rows; r += kExpertRows) {
+    const int count = std::min(kExpertRows, rows - r);
+    cuda::choose_experts(probabilities + int64_t{r} * moe.experts, count, moe.experts, moe.top_k,
+                         moe.per_expert_scale, chosen_, expert_weights_, stream_);
+    cuda::experts_gate_up(matrix(*moe.gate_up), h + r * hidden, chosen_, count, moe.top_k, moe.ffn_dim,
+                          expert_m_, stream_);
+    cuda::experts_down(matrix(*moe.down), expert_m_, chosen_, expert_weights_, count, moe.top_k, hidden,
+                       out + r * hidden, stream_);
+  }
+}
+
+}  // namespace facet

@@ -1,0 +1,82 @@
+// The CUDA backend: one NVIDIA GPU, one stream.
+//
+// Correct for every model first: the primitives are here, and the fused operations are the composed defaults
+// over them. Products of up to kGemvRows rows are one pass over the stored codes; larger ones go through
+// cuBLASLt on bf16 copies, made weight by weight, where it is installed.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "backend/backend.h"
+#include "backend/cuda/device.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/matrix_library.h"
+
+namespace facet {
+
+struct CudaOptions {
+  bool ple_on_device = false;  ///< the per-layer table too, not only its scales
+};
+
+class CudaBackend final : public Backend {
+ public:
+  /// Throws Error{kDevice} where there is no driver, no GPU, or one too old.
+  explicit CudaBackend(const CudaOptions& options = {});
+  ~CudaBackend() override;
+
+  [[nodiscard]] std::string_view name() const override { return "cuda"; }
+  [[nodiscard]] const cuda::Device& device() const noexcept { return device_; }
+
+  [[nodiscard]] Buffer allocate(size_t bytes) override;
+  void upload(void* to, const void* host, size_t bytes) override;
+  /// Throws Error{kDevice} when anything before it failed.
+  void download(void* host, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
+  [[nodiscard]] bool copies_weights() const noexcept override { return true; }
+  void reserve(const Limits& limits) override;
+
+  void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
+              float* out) noexcept override;
+  void gather_rows(const float* x, const int32_t* indices, int rows, int64_t width,
+                   float* out) noexcept override;
+  void matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept override;
+  void rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,
+                float* out) noexcept override;
+  void rope(float* x, const Rows& rows, int heads, const AttentionShape& shape) noexcept override;
+  void kv_store(const float* k, const float* v, const Rows& rows, const KvView& kv) noexcept override;
+  void attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
+              float* out) noexcept override;
+  void gelu_mul(float* gate, const float* up, int64_t n) noexcept override;
+  void gelu_mul_strided(float* gate, const float* up, int64_t rows, int64_t width,
+                        int64_t up_stride) noexcept override;
+  void add_scale(float* x, const float* y, float scale, int64_t n) noexcept override;
+  void scale(float* x, float factor, int64_t n) noexcept override;
+  void scale_columns(float* x, const float* weight, int64_t rows, int64_t width) noexcept override;
+  void softmax(float* x, int64_t rows, int64_t width) noexcept override;
+  void softcap(float* x, float cap, int64_t n) noexcept override;
+  void experts(const float* h, const float* probabilities, int rows, const MoeArgs& moe,
+               float* out) noexcept override;
+
+ private:
+  [[nodiscard]] bool multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
+                                    float* y) noexcept;
+
+  CudaOptions options_;
+  cuda::Device device_;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<cuda::MatrixLibrary> library_;
+  int64_t largest_weight_ = 0;  // elements, of those that multiply_large takes
+  int64_t widest_ = 0;          // columns of any weight
+  Buffer weight_bf16_;          // [largest_weight_]
+  Buffer x_bf16_;               // [rows, widest_]
+  Buffer span_memory_;
+  cuda::AttentionSpans spans_;  // room for span_queries_ · kMostSpans
+  int64_t span_queries_ = 0;
+  Buffer expert_memory_;
+  int32_t* chosen_ = nullptr;        // [kExpertRows, kMaxExpertsPerToken]
+  float* expert_weights_ = nullptr;  // [kExpertRows, kMaxExpertsPerToken]
+  float* expert_m_ = nullptr;        // [kExpertRows, kMaxExpertsPerToken, ffn_dim]
+};
+
+}  // namespace facet

@@ -1,0 +1,25 @@
+// What the CUDA runtime says of this machine, and its errors as facet::Error.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <string>
+
+namespace facet::cuda {
+
+/// Throws Error{kDevice} naming `what` when `status` is a failure.
+void check(cudaError_t status, const char* what);
+
+struct Device {
+  std::string name;
+  int major = 0, minor = 0;  ///< compute capability
+  int multiprocessors = 0;
+  size_t memory = 0;       ///< bytes
+  size_t free_memory = 0;  ///< bytes, now
+};
+
+/// The first device. Throws Error{kDevice} with a reason where there is no driver, no device, or one too old.
+[[nodiscard]] Device open_device();
+
+}  // namespace facet::cuda

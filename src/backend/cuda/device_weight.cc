@@ -1,0 +1,216 @@
+#include "backend/cuda/device_weight.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "backend/cpu/block_groups.h"
+#include "backend/cuda/device.h"
+#include "base/error.h"
+#include "quant/dequantize.h"
+#include "tensor/dtype.h"
+
+namespace facet::cuda {
+namespace {
+
+constexpr int64_t kStagingBytes = int64_t{16} << 20;
+
+void* allocate(int64_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1))) != cudaSuccess) {
+    (void)cudaGetLastError();
+    size_t free = 0;
+    size_t total = 0;
+    (void)cudaMemGetInfo(&free, &total);
+    throw Error(ErrorCode::kDevice,
+                fmt::format("cuda: not enough memory: a weight takes {} MiB, {} of {} MiB are free",
+                            bytes >> 20, free >> 20, total >> 20));
+  }
+  return memory;
+}
+
+Codes codes_of(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::kF32: return Codes::kF32;
+    case Encoding::kF16: return Codes::kF16;
+    case Encoding::kBF16: return Codes::kBF16;
+    case Encoding::kAffine4: return Codes::kQ4;
+    case Encoding::kAffine8: return Codes::kQ8;
+    default: break;
+  }
+  const auto form = cpu::group_form(encoding);
+  if (!form) return Codes::kF32;  // expanded
+  return form->kind == cpu::TileKind::kQ4 ? Codes::kQ4 : Codes::kQ8;
+}
+
+Pairs pairs_of(const MatrixView& m) {
+  if (m.is_affine())
+    return m.scale_dtype == DType::kF16    ? Pairs::kF16
+           : m.scale_dtype == DType::kBF16 ? Pairs::kBF16
+                                           : Pairs::kF32;
+  const auto form = cpu::group_form(m.encoding);
+  return form ? Pairs::kF32 : Pairs::kNone;  // a product of two scales needs f32, and so may 128 times one
+}
+
+/// Rows [begin, begin + count) of `m` as the device holds them.
+class RowConverter {
+ public:
+  RowConverter(const MatrixView& m, const DeviceMatrix& to) : m_(m), to_(to) {
+    row_.resize(static_cast<size_t>(m.cols));
+    values_.resize(2 * static_cast<size_t>(std::max<int64_t>(to.groups(), 1)));
+    codes_.resize(static_cast<size_t>(m.cols));
+  }
+
+  /// Codes of one row, where the mapping's bytes will not do.
+  void codes(int64_t row, std::byte* out) {
+    if (to_.codes_kind == Codes::kF32) {
+      dequantize_row(m_, row, row_.data());
+      std::memcpy(out, row_.data(), row_.size() * sizeof(float));
+      return;
+    }
+    split(row);
+    for (int64_t i = 0; i < m_.cols; ++i) {
+      const auto code = std::byte{codes_[static_cast<size_t>(i)]};
+      if (to_.codes_kind == Codes::kQ8)
+        out[i] = code;
+      else
+        out[i / 2] = i % 2 == 0 ? code : out[i / 2] | code << 4;
+    }
+  }
+
+  /// Scales and biases of one row, side by side.
+  void pairs(int64_t row, std::byte* out) {
+    if (!m_.is_affine()) {
+      split(row);
+      std::memcpy(out, values_.data(), values_.size() * sizeof(float));
+      return;
+    }
+    const auto size = static_cast<int64_t>(to_.pair_bytes() / 2);
+    const int64_t groups = to_.groups();
+    for (int64_t g = 0; g < groups; ++g) {
+      std::memcpy(out + 2 * g * size, m_.scales + (row * groups + g) * size, static_cast<size_t>(size));
+      std::memcpy(out + (2 * g + 1) * size, m_.biases + (row * groups + g) * size, static_cast<size_t>(size));
+    }
+  }
+
+ private:
+  /// Fills codes_, and values_ with the row's pairs.
+  void split(int64_t row) {
+    const int block = encoding_block(m_.encoding);
+    const int groups = block / to_.group;
+    std::array<float, cpu::kMostGroups> scales{};
+    std::array<float, cpu::kMostGroups> biases{};
+    const std::byte* data = m_.data + row * m_.row_bytes();
+    for (int64_t b = 0; b < m_.cols / block; ++b) {
+      cpu::split_block(m_.encoding, data + b * encoding_block_bytes(m_.encoding), codes_.data() + b * block,
+                       scales.data(), biases.data());
+      for (int g = 0; g < groups; ++g) {
+        const auto at = static_cast<size_t>(2 * (b * groups + g));
+        values_[at] = scales[static_cast<size_t>(g)];
+        values_[at + 1] = biases[static_cast<size_t>(g)];
+      }
+    }
+  }
+
+  const MatrixView& m_;
+  const DeviceMatrix& to_;
+  std::vector<float> row_, values_;
+  std::vector<uint8_t> codes_;
+};
+
+/// Sends rows of `row_bytes` made by `fill(row, out)` through a staging buffer.
+template <class Fill>
+void upload_rows(void* to, int64_t rows, int64_t row_bytes, cudaStream_t stream, Fill fill) {
+  const int64_t at_once = std::clamp<int64_t>(kStagingBytes / std::max<int64_t>(row_bytes, 1), 1, rows);
+  std::vector<std::byte> staging(static_cast<size_t>(at_once * row_bytes));
+  for (int64_t row = 0; row < rows; row += at_once) {
+    const int64_t count = std::min(at_once, rows - row);
+    for (int64_t i = 0; i < count; ++i) fill(row + i, staging.data() + i * row_bytes);
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + row * row_bytes, staging.data(),
+                          static_cast<size_t>(count * row_bytes), cudaMemcpyHostToDevice, stream),
+          "copying a weight");
+    check(cudaStreamSynchronize(stream), "copying a weight");
+  }
+}
+
+/// Pins the pages that hold `bytes` at `data`. Returns their start and the device's address of `data`, or
+/// nulls.
+std::pair<void*, const void*> pin(const std::byte* data, int64_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(data) / page * page;
+  const auto end =
+      (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes) + page - 1) / page * page;
+  auto* pages = reinterpret_cast<void*>(begin);
+  if (cudaHostRegister(pages, end - begin, cudaHostRegisterMapped | cudaHostRegisterReadOnly) !=
+      cudaSuccess) {
+    (void)cudaGetLastError();
+    return {};
+  }
+  void* device = nullptr;
+  if (cudaHostGetDevicePointer(&device, pages, 0) != cudaSuccess) {
+    (void)cudaGetLastError();
+    (void)cudaHostUnregister(pages);
+    return {};
+  }
+  return {pages, static_cast<std::byte*>(device) + (reinterpret_cast<uintptr_t>(data) - begin)};
+}
+
+}  // namespace
+
+DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence, cudaStream_t stream)
+    : Weight(stored) {
+  matrix_.codes_kind = codes_of(stored.encoding);
+  matrix_.pairs_kind = pairs_of(stored);
+  matrix_.rows = stored.rows;
+  matrix_.cols = stored.cols;
+  if (matrix_.pairs_kind != Pairs::kNone)
+    matrix_.group = stored.is_affine() ? stored.group_size : cpu::group_form(stored.encoding)->group;
+  try {
+    const int64_t row_bytes = matrix_.code_bytes(stored.cols);
+    const bool as_stored = row_bytes == stored.row_bytes() && (stored.is_affine() || matrix_.group == 0);
+    if (residence == Residence::kHost && as_stored)
+      std::tie(pinned_, matrix_.codes) = pin(stored.data, stored.rows * row_bytes);
+    RowConverter convert(stored, matrix_);
+    if (pinned_ == nullptr) {
+      codes_ = allocate(stored.rows * row_bytes);
+      matrix_.codes = codes_;
+      if (as_stored) {
+        check(cudaMemcpyAsync(codes_, stored.data, static_cast<size_t>(stored.rows * row_bytes),
+                              cudaMemcpyHostToDevice, stream),
+              "copying a weight");
+        check(cudaStreamSynchronize(stream), "copying a weight");
+      } else {
+        upload_rows(codes_, stored.rows, row_bytes, stream,
+                    [&](int64_t row, std::byte* out) { convert.codes(row, out); });
+      }
+    }
+    if (matrix_.group > 0) {
+      const int64_t pair_row = matrix_.groups() * matrix_.pair_bytes();
+      pairs_ = allocate(stored.rows * pair_row);
+      matrix_.pairs = pairs_;
+      upload_rows(pairs_, stored.rows, pair_row, stream,
+                  [&](int64_t row, std::byte* out) { convert.pairs(row, out); });
+    }
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+DeviceWeight::~DeviceWeight() {
+  release();
+}
+
+void DeviceWeight::release() noexcept {
+  (void)cudaFree(codes_);
+  (void)cudaFree(pairs_);
+  if (pinned_ != nullptr) (void)cudaHostUnregister(pinned_);
+}
+
+}  // namespace facet::cuda
