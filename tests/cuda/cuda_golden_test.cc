@@ -6,6 +6,7 @@
 #include "engine/trace.h"
 #include "engine/validate.h"
 #include "support/golden.h"
+#include "support/paths.h"
 
 namespace facet {
 namespace {
