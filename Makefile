@@ -30,6 +30,11 @@ cuda:             ## with the CUDA backend; needs nvcc
 	@cmake --preset cuda >/dev/null
 	@cmake --build --preset cuda -j $(JOBS)
 
+test-cuda:        ## the CUDA backend's tests, on a machine with a GPU
+	@cmake --preset cuda >/dev/null
+	@cmake --build --preset cuda -j $(JOBS) --target cuda_test
+	@CUDA_VISIBLE_DEVICES=$(CUDA_DEVICES) build/cuda/bin/cuda_test
+
 lint:             ## formatting, static analysis
 	@tools/lint.sh
 
