@@ -79,6 +79,40 @@ void decode(Encoding encoding, const std::byte* block, float* values, float* sca
   }
 }
 
+/// The formats that most files are made of, without the way through floats; false for the others.
+bool take_codes(Encoding encoding, const std::byte* block, uint8_t* codes, float* scales,
+                float* biases) noexcept {
+  const float d = half(block);
+  if (!std::isfinite(d)) return false;
+  switch (encoding) {
+    case Encoding::kQ4_0:
+      scales[0] = d;
+      biases[0] = -8 * d;
+      for (int i = 0; i < 16; ++i) {
+        codes[i] = static_cast<uint8_t>(byte_at(block, 2 + i) & 15);
+        codes[i + 16] = static_cast<uint8_t>(byte_at(block, 2 + i) >> 4);
+      }
+      return true;
+    case Encoding::kQ8_0:
+      scales[0] = d;
+      biases[0] = -128 * d;
+      for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(byte_at(block, 2 + i) ^ 0x80);
+      return true;
+    case Encoding::kQ4_K:
+      k_scales(block, scales, biases);
+      if (!std::isfinite(biases[0])) return false;
+      for (int pair = 0; pair < 4; ++pair) {  // 32 bytes are two groups: the low nibbles, then the high ones
+        for (int i = 0; i < 32; ++i) {
+          const int packed = byte_at(block, 16 + pair * 32 + i);
+          codes[pair * 64 + i] = static_cast<uint8_t>(packed & 15);
+          codes[pair * 64 + 32 + i] = static_cast<uint8_t>(packed >> 4);
+        }
+      }
+      return true;
+    default: return false;
+  }
+}
+
 }  // namespace
 
 std::optional<GroupForm> group_form(Encoding encoding) noexcept {
@@ -97,6 +131,7 @@ std::optional<GroupForm> group_form(Encoding encoding) noexcept {
 
 void split_block(Encoding encoding, const std::byte* block, uint8_t* codes, float* scales,
                  float* biases) noexcept {
+  if (take_codes(encoding, block, codes, scales, biases)) return;
   std::array<float, kMostBlock> values;
   decode(encoding, block, values.data(), scales, biases);
   const GroupForm form = *group_form(encoding);
