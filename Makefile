@@ -2,7 +2,7 @@
 JOBS ?= $(shell nproc)
 CUDA_DEVICES ?= 0
 
-.PHONY: build test bench lint analyze format asan tsan fuzz cuda test-cuda install clean
+.PHONY: build test bench bench-peers lint analyze format asan tsan fuzz cuda test-cuda install clean
 
 build:            ## the binary, at build/release/bin/facet
 	@cmake --preset release >/dev/null
@@ -22,6 +22,14 @@ bench:            ## Google Benchmark kernels; `facet bench` measures whole mode
 	@cmake --preset bench >/dev/null
 	@cmake --build --preset bench -j $(JOBS)
 	@for b in build/bench/bin/*_bench; do $$b; done
+
+bench-peers:      ## the same synthetic E2B in Facet and llama.cpp; compiles llama-cpp-python, needs 4 GB of disk
+	@cmake --preset bench >/dev/null
+	@cmake --build --preset bench -j $(JOBS) --target facet synthetic_gguf
+	@test -x build/peers/bin/python || python3 -m venv build/peers
+	@build/peers/bin/pip install --quiet -r tools/bench_peers.requirements.txt
+	@test -e build/peers/e2b.gguf || build/bench/bin/synthetic_gguf e2b build/peers/e2b.gguf
+	@build/peers/bin/python tools/bench_peers.py build/peers/e2b.gguf --facet build/bench/bin/facet
 
 fuzz:             ## ten minutes a target: make fuzz SECONDS=600
 	@tools/fuzz.sh $(or $(SECONDS),60)
