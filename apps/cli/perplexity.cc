@@ -39,13 +39,12 @@ class PerplexityCommand final : public Command {
   int run() override {
     const InterruptGuard guard;
     const MappedFile text{std::filesystem::path(file_)};
-    const std::string_view bytes(reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size());
 
     EngineOptions options = model_.engine_options();
     options.logit_rows = kLogitRows;
-    if (options.context == 0)
-      options.context = std::min(open_model(model_.model).spec.context_length, kDefaultContext);
+    options.most_context = kDefaultContext;
     const LoadedModel model = load_model(model_, options);
+    options.context = model.engine->context();  // windows of one length for both
     LoadedModel reference;
     if (!reference_.empty()) {
       ModelOptions other = model_;
@@ -53,7 +52,8 @@ class PerplexityCommand final : public Command {
       reference = load_model(other, options);
     }
     const text::Tokenizer tokenizer = load_tokenizer(model.engine->checkpoint());
-    const std::vector<int32_t> ids = tokenizer.encode(bytes, {.add_bos = false, .parse_special = false});
+    const std::vector<int32_t> ids =
+        tokenizer.encode(text.text(), {.add_bos = false, .parse_special = false});
 
     Progress bar("Reading");
     PerplexityOptions scoring;
@@ -65,7 +65,7 @@ class PerplexityCommand final : public Command {
     // Tokens that begin a window without a prefix are not scored: then no figure for each byte.
     std::optional<double> bits;
     if (result.tokens == static_cast<int64_t>(ids.size()))
-      bits = result.bits_per_byte(static_cast<int64_t>(bytes.size()));
+      bits = result.bits_per_byte(static_cast<int64_t>(text.text().size()));
     json_ ? print_json(result, bits, options.context) : print_text(result, bits, options.context);
     return 0;
   }

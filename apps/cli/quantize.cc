@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/atomic_directory.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
@@ -83,9 +84,7 @@ class QuantizeCommand final : public Command {
     }
     if (!calibration_.empty() && method_ != "search")
       throw Error(ErrorCode::kUsage, "--calibration goes with --method search");
-    std::error_code error;
-    if (fs::exists(fs::symlink_status(out_, error)))  // before the work
-      throw Error(ErrorCode::kFailed, fmt::format("{}: exists already", out_));
+    require_absent(out_);  // before the work
   }
 
   [[nodiscard]] GgufFileType file_type() const {
@@ -104,10 +103,10 @@ class QuantizeCommand final : public Command {
 
   [[nodiscard]] Calibration calibrate_on_text() const {
     const MappedFile text{fs::path(calibration_)};
-    const std::string_view bytes(reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size());
     Checkpoint model = open_checkpoint(model_.model);
     const text::Tokenizer tokenizer = load_tokenizer(model);
-    const std::vector<int32_t> ids = tokenizer.encode(bytes, {.add_bos = false, .parse_special = false});
+    const std::vector<int32_t> ids =
+        tokenizer.encode(text.text(), {.add_bos = false, .parse_special = false});
     Progress bar("Calibrating");
     CalibrationOptions options;
     options.prefix = tokenizer.vocabulary().prefix;

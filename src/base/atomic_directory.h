@@ -5,6 +5,9 @@
 
 namespace facet {
 
+/// Throws Error{kFailed} when there is something at `path`, a dangling link included.
+void require_absent(const std::filesystem::path& path);
+
 /// Makes a directory under a temporary name beside `path`, to be filled by the caller; commit() renames it.
 /// Without commit() (an exception, a full disk) it is removed with all that is in it.
 class AtomicDirectory {

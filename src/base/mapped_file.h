@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace facet {
 
@@ -20,6 +21,10 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// The same as text.
+  [[nodiscard]] std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(data_), size_};
+  }
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
   /// Asks the kernel to read the pages of `range` (part of bytes()) ahead.

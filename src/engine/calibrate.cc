@@ -98,7 +98,7 @@ Calibration calibrate(Checkpoint model, std::span<const int32_t> ids, const Cali
   if (ids.empty()) throw bad_input("the calibration text: expected at least one token, got none");
   EngineOptions engine_options;
   engine_options.threads = options.threads;
-  engine_options.context = std::min(options.context, model.spec.context_length);
+  engine_options.most_context = options.context;
   MomentMeter meter(options.threads);
   auto backend = make_observed(make_backend(engine_options), [&](const MatrixView& stored, const float* x,
                                                                  int rows) { meter.add(stored, x, rows); });

@@ -20,7 +20,7 @@ std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
     return std::make_unique<CpuBackend>(CpuOptions{options.threads, options.isa});
   if (options.backend == "cuda") {
 #ifdef FACET_CUDA
-    return std::make_unique<CudaBackend>(CudaOptions{options.ple_on_device});
+    return std::make_unique<CudaBackend>();
 #else
     throw Error(ErrorCode::kDevice,
                 "backend 'cuda' is not part of this build: `make cuda` makes one that has it");
@@ -40,7 +40,7 @@ Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const En
   KvOptions kv;
   kv.type = options.kv.value_or(backend_->default_kv_type());
   kv.sequences = options.sequences;
-  kv.context = options.context > 0 ? options.context : std::min(model.context_length, 4096);
+  kv.context = options.context > 0 ? options.context : std::min(model.context_length, options.most_context);
   kv.chunk = std::min(options.chunk, kv.context);
   constexpr int64_t kMaxBlocks = 1 << 20;  // 64 Mi tokens
   const int64_t block_bytes = std::max<int64_t>(1, KvCache::block_bytes(model, kv.type));

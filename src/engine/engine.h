@@ -19,15 +19,15 @@ namespace facet {
 struct EngineOptions {
   std::string backend = "auto";  ///< auto, reference, cpu, cuda
   std::string isa;               ///< cpu: instruction set; empty: the best this machine has
-  bool ple_on_device = false;    ///< cuda: the per-layer table in the GPU's memory, not the host's
   int threads = 0;               ///< cpu: 0: one a core that this process may use
-  int context = 0;               ///< tokens a sequence; 0: the model's, at most 4,096
-  int sequences = 1;             ///< slots
-  int chunk = 512;               ///< most rows of one step
-  int logit_rows = 0;            ///< most rows of one logits() call; 0: as many as sequences, at least 16
-  std::optional<KvType> kv;      ///< the backend's default when empty
-  int64_t prefix_bytes = 0;      ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
-  Profile* profile = nullptr;    ///< times every operation into it; for backends that work synchronously
+  int context = 0;               ///< tokens a sequence; 0: the model's, at most `most_context`
+  int most_context = 4096;
+  int sequences = 1;           ///< slots
+  int chunk = 512;             ///< most rows of one step
+  int logit_rows = 0;          ///< most rows of one logits() call; 0: as many as sequences, at least 16
+  std::optional<KvType> kv;    ///< the backend's default when empty
+  int64_t prefix_bytes = 0;    ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
+  Profile* profile = nullptr;  ///< times every operation into it; for backends that work synchronously
   LoadProgress progress;
 };
 

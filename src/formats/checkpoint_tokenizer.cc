@@ -11,13 +11,9 @@
 namespace facet {
 namespace {
 
-std::string_view text_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 text::Vocabulary read_vocabulary(const std::filesystem::path& path) {
   MappedFile file(path);
-  if (!GgufFile::is_gguf(file.bytes())) return text::read_tokenizer_json(text_of(file), path.string());
+  if (!GgufFile::is_gguf(file.bytes())) return text::read_tokenizer_json(file.text(), path.string());
   auto vocabulary = gguf_vocabulary(GgufFile(std::move(file)));
   if (!vocabulary)
     throw bad_input(fmt::format("{}: expected a tokenizer, got a file without one", path.string()));
@@ -47,7 +43,7 @@ std::optional<std::string> chat_template(const Checkpoint& checkpoint) {
   const std::filesystem::path beside = path.parent_path() / "chat_template.jinja";
   std::error_code error;
   if (!std::filesystem::is_regular_file(beside, error)) return std::nullopt;
-  return std::string(text_of(MappedFile(beside)));
+  return std::string(MappedFile(beside).text());
 }
 
 std::optional<text::Tokenizer> open_tokenizer(const Checkpoint& checkpoint) {

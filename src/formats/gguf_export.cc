@@ -22,18 +22,13 @@ std::vector<uint32_t> each_layer(const ModelSpec& spec, const std::function<int(
   return values;
 }
 
-const LayerSpec* first_of_kind(const ModelSpec& spec, LayerKind kind) {
-  const auto found = std::ranges::find(spec.layers, kind, &LayerSpec::kind);
-  return found == spec.layers.end() ? nullptr : &*found;
-}
-
 float theta_of(const ModelSpec& spec, const LayerSpec& layer) {
   return static_cast<float>(spec.ropes[static_cast<size_t>(layer.rope)].theta);
 }
 
 void add_heads(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
-  const LayerSpec* sliding = first_of_kind(spec, LayerKind::kSliding);
-  const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
+  const LayerSpec* sliding = spec.first_layer(LayerKind::kSliding);
+  const LayerSpec* full = spec.first_layer(LayerKind::kFull);
   if (full == nullptr) full = sliding;
   if (sliding == nullptr) sliding = full;
   pairs.add(key("attention.head_count"), static_cast<uint32_t>(sliding->q_heads));
@@ -65,9 +60,7 @@ void add_gemma4(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
   pairs.add(key("embedding_length_per_layer_input"), static_cast<uint32_t>(spec.ple_dim));
   pairs.add(key("feed_forward_length"), each_layer(spec, [](const LayerSpec& l) { return l.ffn_dim; }));
   add_heads(spec, pairs, key);
-  const auto shared = std::ranges::count_if(
-      spec.layers, [&, l = 0](const LayerSpec& layer) mutable { return layer.kv_source != l++; });
-  pairs.add(key("attention.shared_kv_layers"), static_cast<uint32_t>(shared));
+  pairs.add(key("attention.shared_kv_layers"), static_cast<uint32_t>(spec.shared_kv_layers()));
   if (const auto& moe = spec.layers.front().moe) {
     pairs.add(key("expert_count"), static_cast<uint32_t>(moe->experts));
     pairs.add(key("expert_used_count"), static_cast<uint32_t>(moe->top_k));
@@ -86,7 +79,7 @@ void add_gemma3(const ModelSpec& spec, GgufPairs& pairs, const KeyName& key) {
       throw Error(ErrorCode::kFailed,
                   "writing GGUF: expected a Gemma 3 whose every sixth layer attends fully");
   }
-  const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
+  const LayerSpec* full = spec.first_layer(LayerKind::kFull);
   if (full == nullptr) full = &first;
   pairs.add(key("feed_forward_length"), static_cast<uint32_t>(first.ffn_dim));
   pairs.add(key("attention.head_count"), static_cast<uint32_t>(first.q_heads));
@@ -120,10 +113,9 @@ void score_by_merges(text::Vocabulary& vocabulary) {
     made[found->second] = true;
     vocabulary.scores[found->second] = -static_cast<float>(rank);
   }
-  constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁
   for (size_t id = 0; id < vocabulary.pieces.size(); ++id)
     if (vocabulary.types[id] == text::TokenType::kUserDefined &&
-        vocabulary.pieces[id].starts_with(kSpaceMarker))
+        vocabulary.pieces[id].starts_with(text::kSpaceMarker))
       vocabulary.types[id] = text::TokenType::kNormal;
 }
 
@@ -168,7 +160,7 @@ void add_tokenizer(const ModelSpec& spec, std::optional<text::Vocabulary> vocabu
 }
 
 std::vector<float> rope_divisors(const ModelSpec& spec) {
-  const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
+  const LayerSpec* full = spec.first_layer(LayerKind::kFull);
   if (full == nullptr || spec.architecture != "gemma4_text") return {};
   std::vector<float> divisors;
   for (const float frequency : spec.ropes[static_cast<size_t>(full->rope)].inv_freq)

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "base/atomic_directory.h"
 #include "formats/checkpoint_tokenizer.h"
 #include "formats/gguf_export.h"
 #include "formats/gguf_names.h"
@@ -27,11 +27,12 @@ struct Planned {
   std::vector<float> values;  // or a vector
 };
 
-Encoding encoding_of(std::string_view name, int64_t cols, GgufFileType type) {
-  if (type == GgufFileType::kF16 || cols % kBlock != 0) return Encoding::kF16;
-  const bool sensitive =
-      name == "model.embed_tokens.weight" || name.find("per_layer") != std::string_view::npos;
-  return type == GgufFileType::kQ8_0 || sensitive ? Encoding::kQ8_0 : Encoding::kQ4_0;
+Encoding encoding_of(std::string_view name, int64_t cols, const GgufWriteOptions& options) {
+  if (options.type == GgufFileType::kF16 || cols % kBlock != 0) return Encoding::kF16;
+  const bool sensitive = name == "model.embed_tokens.weight"
+                             ? !options.four_bit_embedding
+                             : name.find("per_layer") != std::string_view::npos;
+  return options.type == GgufFileType::kQ8_0 || sensitive ? Encoding::kQ8_0 : Encoding::kQ4_0;
 }
 
 /// The experts' matrices have a dimension of their own.
@@ -53,32 +54,20 @@ Planned plan_vector(const Checkpoint& model, const WeightRow& row, std::vector<f
   return planned;
 }
 
-std::vector<Planned> make_plan(const Checkpoint& model, GgufFileType type) {
-  const auto wrong = [&](const WeightRow& row, std::string_view what) {
-    return bad_input(fmt::format("{}: {}", model.weights->stored_name(row.name), what));
-  };
+std::vector<Planned> make_plan(const Checkpoint& model, const GgufWriteOptions& options) {
   std::vector<Planned> plan;
   for (const WeightRow& row : weight_table(model.spec)) {
     if (row.use == WeightRow::Use::kVector || row.use == WeightRow::Use::kScalar) {
-      auto values = model.weights->vector(row.name);
-      if (!values && row.optional) continue;
-      if (!values) throw wrong(row, "tensor is missing");
-      if (static_cast<int64_t>(values->size()) != row.cols)
-        throw wrong(row, fmt::format("expected {} elements, got {}", row.cols, values->size()));
-      plan.push_back(plan_vector(model, row, *std::move(values)));
+      if (auto values = stored_vector(*model.weights, row))
+        plan.push_back(plan_vector(model, row, *std::move(values)));
       continue;
     }
     if (std::ranges::find(plan, row.name, &Planned::name) != plan.end()) continue;  // the head
-    const auto view = model.weights->matrix(row.name);
-    if (!view) throw wrong(row, "tensor is missing");
-    if (view->rows != row.rows || view->cols != row.cols)
-      throw wrong(row, fmt::format("expected shape [{}, {}], got [{}, {}]", row.rows, row.cols, view->rows,
-                                   view->cols));
     Planned planned;
+    planned.view = stored_matrix(*model.weights, row);
     planned.name = row.name;
-    planned.declaration = {gguf_name(row.name).value(), encoding_of(row.name, row.cols, type),
+    planned.declaration = {gguf_name(row.name).value(), encoding_of(row.name, row.cols, options),
                            shape_of(model.spec, row)};
-    planned.view = *view;
     plan.push_back(std::move(planned));
   }
   if (const std::vector<float> divisors = rope_divisors(model.spec); !divisors.empty()) {
@@ -144,10 +133,8 @@ GgufPairs metadata(const Checkpoint& model, GgufFileType type) {
 }  // namespace
 
 void write_gguf(const Checkpoint& model, const fs::path& path, const GgufWriteOptions& options) {
-  std::error_code error;
-  if (fs::exists(fs::symlink_status(path, error)))
-    throw Error(ErrorCode::kFailed, fmt::format("{}: exists already", path.string()));
-  const std::vector<Planned> plan = make_plan(model, options.type);
+  require_absent(path);
+  const std::vector<Planned> plan = make_plan(model, options);
   std::vector<GgufDeclaration> declarations;
   int64_t elements = 0;
   for (const Planned& planned : plan) {

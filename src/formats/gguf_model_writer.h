@@ -17,6 +17,7 @@ struct GgufWriteOptions {
   GgufFileType type = GgufFileType::kQ8_0;
   int threads = 0;  ///< 0: one a usable core
   WriteProgress progress;
+  bool four_bit_embedding = false;  ///< in kQ4_0: the token embedding has 4 bits, too
 };
 
 /// Writes `model` with its tokenizer, if it has one, to the new file `path`, which appears whole or not at

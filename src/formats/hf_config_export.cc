@@ -13,11 +13,6 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-const LayerSpec* first_of_kind(const ModelSpec& spec, LayerKind kind) {
-  const auto found = std::ranges::find(spec.layers, kind, &LayerSpec::kind);
-  return found == spec.layers.end() ? nullptr : &*found;
-}
-
 /// The parameters that RopeSpec::make and a division made the table of.
 OrderedJson rope_parameters(const RopeSpec& rope, bool proportional) {
   const auto turning = std::ranges::count_if(rope.inv_freq, [](float f) { return f > 0; });
@@ -37,7 +32,7 @@ OrderedJson ropes(const ModelSpec& spec) {
   OrderedJson all = OrderedJson::object();
   for (const auto& [kind, key] :
        {std::pair(LayerKind::kSliding, "sliding_attention"), std::pair(LayerKind::kFull, "full_attention")}) {
-    const LayerSpec* layer = first_of_kind(spec, kind);
+    const LayerSpec* layer = spec.first_layer(kind);
     if (layer == nullptr) layer = &spec.layers.front();  // the reader asks for both
     const RopeSpec& rope = spec.ropes[static_cast<size_t>(layer->rope)];
     const bool still = std::ranges::any_of(rope.inv_freq, [](float f) { return f == 0; });
@@ -51,7 +46,7 @@ OrderedJson optional_id(int id) {
 }
 
 OrderedJson common(const ModelSpec& spec) {
-  const LayerSpec* sliding = first_of_kind(spec, LayerKind::kSliding);
+  const LayerSpec* sliding = spec.first_layer(LayerKind::kSliding);
   const LayerSpec& base = sliding != nullptr ? *sliding : spec.layers.front();
   OrderedJson types = OrderedJson::array();
   for (const LayerSpec& layer : spec.layers)
@@ -82,16 +77,14 @@ OrderedJson common(const ModelSpec& spec) {
 }
 
 void add_gemma4(const ModelSpec& spec, OrderedJson& config) {
-  const LayerSpec* full = first_of_kind(spec, LayerKind::kFull);
+  const LayerSpec* full = spec.first_layer(LayerKind::kFull);
   if (full == nullptr) full = &spec.layers.front();
   const bool k_eq_v = std::ranges::any_of(spec.layers, &LayerSpec::v_from_k);
-  int shared = 0;
-  for (int l = 0; l < spec.layer_count(); ++l) shared += spec.owns_kv(l) ? 0 : 1;
   const auto widths = std::ranges::minmax(spec.layers, {}, &LayerSpec::ffn_dim);
   config["global_head_dim"] = full->head_dim;
   config["num_global_key_value_heads"] = k_eq_v ? OrderedJson(full->kv_heads) : OrderedJson();
   config["attention_k_eq_v"] = k_eq_v;
-  config["num_kv_shared_layers"] = shared;
+  config["num_kv_shared_layers"] = spec.shared_kv_layers();
   config["use_double_wide_mlp"] = widths.max.ffn_dim != widths.min.ffn_dim;
   config["hidden_size_per_layer_input"] = spec.ple_dim;
   config["vocab_size_per_layer_input"] = spec.ple_dim > 0 ? spec.ple_vocab_size : spec.vocab_size;

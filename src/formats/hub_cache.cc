@@ -45,8 +45,7 @@ std::optional<std::string> main_revision(const fs::path& repository) {
   std::error_code error;
   if (!fs::exists(ref, error)) return std::nullopt;
   const MappedFile file(ref);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              std::min<size_t>(file.bytes().size(), kMaxNameBytes + 1));
+  const std::string_view text = file.text().substr(0, kMaxNameBytes + 1);
   const std::string_view revision = text.substr(0, text.find_last_not_of(" \r\n\t") + 1);
   if (!is_plain_name(revision))
     throw bad_input(fmt::format("{}: expected a revision, got {}", ref.string(), quote(revision)));

@@ -120,8 +120,7 @@ Json parse_json(std::string_view text, std::string_view source, const JsonLimits
 
 Json parse_json_file(const std::filesystem::path& path, const JsonLimits& limits) {
   const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  return parse_json(text, path.string(), limits);
+  return parse_json(file.text(), path.string(), limits);
 }
 
 std::string JsonView::where() const {

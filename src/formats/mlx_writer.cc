@@ -71,12 +71,8 @@ DType narrowest(const std::vector<float>& values) {
 }
 
 void plan_vector(const Checkpoint& model, const WeightRow& row, Plan& plan) {
-  auto values = model.weights->vector(row.name);
-  if (!values && row.optional) return;
-  if (!values) throw bad_input(fmt::format("{}: tensor is missing", model.weights->stored_name(row.name)));
-  if (static_cast<int64_t>(values->size()) != row.cols)
-    throw bad_input(fmt::format("{}: expected {} elements, got {}", model.weights->stored_name(row.name),
-                                row.cols, values->size()));
+  auto values = stored_vector(*model.weights, row);
+  if (!values) return;
   // Gemma 3's norms: 1 + w. GGUF files hold the sum.
   if (model.spec.architecture == "gemma3_text" && !model.spec.norm_weight_plus_one)
     for (float& value : *values) value -= 1;
@@ -85,14 +81,9 @@ void plan_vector(const Checkpoint& model, const WeightRow& row, Plan& plan) {
 }
 
 void plan_matrix(const Checkpoint& model, const WeightRow& row, const MlxWriteOptions& options, Plan& plan) {
-  const auto view = model.weights->matrix(row.name);
-  if (!view) throw bad_input(fmt::format("{}: tensor is missing", model.weights->stored_name(row.name)));
-  if (view->rows != row.rows || view->cols != row.cols)
-    throw bad_input(fmt::format("{}: expected shape [{}, {}], got [{}, {}]",
-                                model.weights->stored_name(row.name), row.rows, row.cols, view->rows,
-                                view->cols));
-  plan.matrices.push_back({row.name, *view, format_of(row.name, view->cols, options)});
-  plan.elements += view->rows * view->cols;
+  const MatrixView view = stored_matrix(*model.weights, row);
+  plan.matrices.push_back({row.name, view, format_of(row.name, view.cols, options)});
+  plan.elements += view.rows * view.cols;
 }
 
 Plan make_plan(const Checkpoint& model, const MlxWriteOptions& options) {

@@ -144,6 +144,17 @@ int ModelSpec::max_ffn_dim() const noexcept {
   return width;
 }
 
+int ModelSpec::shared_kv_layers() const noexcept {
+  int shared = 0;
+  for (int l = 0; l < layer_count(); ++l) shared += owns_kv(l) ? 0 : 1;
+  return shared;
+}
+
+const LayerSpec* ModelSpec::first_layer(LayerKind kind) const noexcept {
+  const auto found = std::ranges::find(layers, kind, &LayerSpec::kind);
+  return found == layers.end() ? nullptr : &*found;
+}
+
 void resolve_kv_sharing(ModelSpec& spec, int shared) {
   const int count = spec.layer_count();
   if (shared < 0 || shared >= count)

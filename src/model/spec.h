@@ -76,6 +76,10 @@ struct ModelSpec {
   [[nodiscard]] bool owns_kv(int layer) const noexcept {
     return layers[static_cast<size_t>(layer)].kv_source == layer;
   }
+  /// How many layers attend over another's K and V.
+  [[nodiscard]] int shared_kv_layers() const noexcept;
+  /// The first layer of a kind, or null.
+  [[nodiscard]] const LayerSpec* first_layer(LayerKind kind) const noexcept;
   /// The last layer that writes K and V: prompt tokens nobody wants logits of need go no further.
   [[nodiscard]] int last_kv_owner() const noexcept;
   /// The largest of each size over the layers, for buffers shared by all of them.

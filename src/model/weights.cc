@@ -78,21 +78,33 @@ void each_weight(const ModelSpec& spec, ModelWeights& m, Visitor& visit) {
   visit.matrix("model.embed_tokens.weight", spec.vocab_size, hidden, WeightUse::kMatmul, m.head);
 }
 
+WeightRow matrix_row(std::string name, int64_t rows, int64_t cols, WeightUse use) {
+  return {std::move(name), rows, cols,
+          use == WeightUse::kTable ? WeightRow::Use::kTable : WeightRow::Use::kMatmul, false};
+}
+WeightRow vector_row(std::string name, int64_t width) {
+  return {std::move(name), 1, width, WeightRow::Use::kVector, false};
+}
+WeightRow scalar_row(std::string name) {
+  return {std::move(name), 1, 1, WeightRow::Use::kScalar, true};
+}
+
+Error missing(const WeightSource& source, const std::string& name) {
+  return bad_input(fmt::format("{}: tensor is missing", source.stored_name(name)));
+}
+
 /// Lists the rows without touching any data.
 struct Lister {
   std::vector<WeightRow> rows;
 
   void matrix(std::string name, int64_t r, int64_t c, WeightUse use, Matrix& /*place*/) {
-    rows.push_back({std::move(name), r, c,
-                    use == WeightUse::kTable ? WeightRow::Use::kTable : WeightRow::Use::kMatmul, false});
+    rows.push_back(matrix_row(std::move(name), r, c, use));
   }
   void vector(std::string name, int64_t width, Vector& /*place*/, float /*scale*/) {
-    rows.push_back({std::move(name), 1, width, WeightRow::Use::kVector, false});
+    rows.push_back(vector_row(std::move(name), width));
   }
   void norm(std::string name, int64_t width, Vector& place) { vector(std::move(name), width, place, 1); }
-  void scalar(std::string name, float& /*place*/) {
-    rows.push_back({std::move(name), 1, 1, WeightRow::Use::kScalar, true});
-  }
+  void scalar(std::string name, float& /*place*/) { rows.push_back(scalar_row(std::move(name))); }
 };
 
 /// Takes every row out of a source.
@@ -105,52 +117,31 @@ struct Loader {
   int64_t total = 0;
 
   void matrix(const std::string& name, int64_t rows, int64_t cols, WeightUse use, Matrix& place) {
-    const auto stored = source.matrix(name);
-    if (!stored) throw missing(name);
-    if (stored->rows != rows || stored->cols != cols)
-      throw bad_input(fmt::format("{}: expected shape [{}, {}], got [{}, {}]", source.stored_name(name), rows,
-                                  cols, stored->rows, stored->cols));
-    place = backend.load(*stored, use);
-    if (use == WeightUse::kMatmul && backend.copies_weights()) source.release(*stored);
+    const MatrixView stored = stored_matrix(source, matrix_row(name, rows, cols, use));
+    place = backend.load(stored, use);
+    if (use == WeightUse::kMatmul && backend.copies_weights()) source.release(stored);
     done += rows * cols;
     if (progress) progress(done, total);
   }
 
   void vector(const std::string& name, int64_t width, Vector& place, float scale) {
-    auto values = source.vector(name);
-    if (!values) throw missing(name);
-    check_width(name, width, *values);
-    for (float& value : *values) value *= scale;
-    store(*values, place);
+    std::vector<float> values = stored_vector(source, vector_row(name, width)).value();
+    for (float& value : values) value *= scale;
+    store(values, place);
   }
 
   void norm(const std::string& name, int64_t width, Vector& place) {
-    auto values = source.vector(name);
-    if (!values) throw missing(name);
-    check_width(name, width, *values);
+    std::vector<float> values = stored_vector(source, vector_row(name, width)).value();
     if (spec.norm_weight_plus_one)
-      for (float& value : *values) value += 1;
-    store(*values, place);
+      for (float& value : values) value += 1;
+    store(values, place);
   }
 
   void scalar(const std::string& name, float& place) const {
-    const auto values = source.vector(name);
-    if (!values) return;
-    check_width(name, 1, *values);
-    place = values->front();
+    if (const auto values = stored_vector(source, scalar_row(name))) place = values->front();
   }
 
  private:
-  [[nodiscard]] Error missing(const std::string& name) const {
-    return bad_input(fmt::format("{}: tensor is missing", source.stored_name(name)));
-  }
-
-  void check_width(const std::string& name, int64_t width, const std::vector<float>& values) const {
-    if (static_cast<int64_t>(values.size()) != width)
-      throw bad_input(
-          fmt::format("{}: expected {} elements, got {}", source.stored_name(name), width, values.size()));
-  }
-
   void store(const std::vector<float>& values, Vector& place) const {
     const size_t bytes = values.size() * sizeof(float);
     place.memory = backend.allocate(bytes);
@@ -159,6 +150,24 @@ struct Loader {
 };
 
 }  // namespace
+
+MatrixView stored_matrix(const WeightSource& source, const WeightRow& row) {
+  const auto view = source.matrix(row.name);
+  if (!view) throw missing(source, row.name);
+  if (view->rows != row.rows || view->cols != row.cols)
+    throw bad_input(fmt::format("{}: expected shape [{}, {}], got [{}, {}]", source.stored_name(row.name),
+                                row.rows, row.cols, view->rows, view->cols));
+  return *view;
+}
+
+std::optional<std::vector<float>> stored_vector(const WeightSource& source, const WeightRow& row) {
+  auto values = source.vector(row.name);
+  if (!values && !row.optional) throw missing(source, row.name);
+  if (values && static_cast<int64_t>(values->size()) != row.cols)
+    throw bad_input(fmt::format("{}: expected {} elements, got {}", source.stored_name(row.name), row.cols,
+                                values->size()));
+  return values;
+}
 
 ModelWeights load_weights(const ModelSpec& spec, const WeightSource& source, Backend& backend,
                           const LoadProgress& progress) {

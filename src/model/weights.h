@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,13 @@ struct WeightRow {
   Use use = Use::kMatmul;
   bool optional = false;
 };
+
+/// The matrix of a row of the table, as `source` stores it. Throws Error{kBadInput} naming the tensor when it
+/// is missing or has another shape.
+[[nodiscard]] MatrixView stored_matrix(const WeightSource& source, const WeightRow& row);
+/// The same for a vector or a scalar; nothing when it may be absent and is.
+[[nodiscard]] std::optional<std::vector<float>> stored_vector(const WeightSource& source,
+                                                              const WeightRow& row);
 
 /// Every tensor that `spec` needs, in the order of use: what `facet inspect --tensors` lists.
 [[nodiscard]] std::vector<WeightRow> weight_table(const ModelSpec& spec);

@@ -5,9 +5,7 @@
 #include "text/utf8.h"
 
 namespace facet::text {
-namespace {
-constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁ U+2581
-}  // namespace
+namespace {}  // namespace
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, DecodeOptions options)
     : tokenizer_(&tokenizer),

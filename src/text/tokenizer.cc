@@ -17,8 +17,6 @@
 namespace facet::text {
 namespace {
 
-constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁ U+2581
-
 /// Bounds the quadratic work of trying every split of a piece; SentencePiece makes far shorter ones.
 constexpr size_t kMaxScoredPieceBytes = 256;
 

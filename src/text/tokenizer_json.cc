@@ -18,8 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁ U+2581
-
 /// Turns the parsed file into a Vocabulary, part by part.
 class Reader {
  public:

@@ -12,9 +12,7 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr const char* kSpaceMarker = "\xE2\x96\x81";  // ▁ U+2581
-
-OrderedJson replace(const char* from, const char* to) {
+OrderedJson replace(std::string_view from, std::string_view to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
 

@@ -9,6 +9,9 @@
 
 namespace facet::text {
 
+/// What stands for a space in a piece.
+inline constexpr std::string_view kSpaceMarker = "\xE2\x96\x81";  // ▁ U+2581
+
 /// What a token is for. The values are those of GGUF's `tokenizer.ggml.token_type`.
 enum class TokenType : uint8_t {
   kNormal = 1,       ///< made by merging

@@ -14,6 +14,7 @@
 namespace facet {
 namespace {
 
+using testing::expect_error;
 using ::testing::HasSubstr;
 using testing::ProcessOptions;
 using testing::ProcessResult;
@@ -26,13 +27,6 @@ std::string joined(const std::vector<int32_t>& ids) {
     text += std::to_string(id);
   }
   return text;
-}
-
-/// Every failure is one line on stderr, whatever the command.
-void expect_error(const ProcessResult& result, int code, const std::string& message) {
-  EXPECT_EQ(result.exit_code, code) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(message));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
 }
 
 class CliGoldenTest : public ::testing::Test {

@@ -13,15 +13,10 @@
 namespace facet {
 namespace {
 
+using testing::expect_error;
 using ::testing::HasSubstr;
 using testing::ProcessResult;
 using testing::run_facet;
-
-void expect_error(const ProcessResult& result, int code, const std::string& message) {
-  EXPECT_EQ(result.exit_code, code) << result.err;
-  EXPECT_THAT(result.err, HasSubstr(message));
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-}
 
 std::string fable() {
   return (testing::models_dir() / "fable").string();

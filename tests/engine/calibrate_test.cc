@@ -11,13 +11,12 @@
 #include "engine/engine.h"
 #include "engine/trace.h"
 #include "engine/validate.h"
+#include "support/errors.h"
 #include "support/golden.h"
 #include "support/tiny_model.h"
 
 namespace facet {
 namespace {
-
-using ::testing::HasSubstr;
 
 class CalibrateGolden : public ::testing::TestWithParam<const char*> {
  protected:
@@ -133,28 +132,17 @@ TEST(Calibrate, MomentsAreTheMeansOverTheText) {
   EXPECT_EQ(compared, 5U * 8U + 1U);
 }
 
-template <class Action>
-void expect_error(Action action, ErrorCode code, const std::string& says) {
-  try {
-    action();
-    ADD_FAILURE() << "expected an error: " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    EXPECT_THAT(error.what(), HasSubstr(says));
-  }
-}
-
 TEST(Calibrate, RefusesBadTexts) {
-  expect_error([] { (void)calibrate(testing::tiny_checkpoint(shape()), {}, {}); }, ErrorCode::kBadInput,
-               "at least one token");
+  testing::expect_error([] { (void)calibrate(testing::tiny_checkpoint(shape()), {}, {}); },
+                        ErrorCode::kBadInput, {"at least one token"});
   const std::vector<int32_t> outside = {1, 64};
-  expect_error([&] { (void)calibrate(testing::tiny_checkpoint(shape()), outside, {}); }, ErrorCode::kBadInput,
-               "expected 0 to 63");
+  testing::expect_error([&] { (void)calibrate(testing::tiny_checkpoint(shape()), outside, {}); },
+                        ErrorCode::kBadInput, {"expected 0 to 63"});
   const std::atomic<bool> cancel{true};
   CalibrationOptions options;
   options.cancel = &cancel;
-  expect_error([&] { (void)calibrate(testing::tiny_checkpoint(shape()), ids(9), options); },
-               ErrorCode::kInterrupted, "interrupted");
+  testing::expect_error([&] { (void)calibrate(testing::tiny_checkpoint(shape()), ids(9), options); },
+                        ErrorCode::kInterrupted, {"interrupted"});
 }
 
 }  // namespace

@@ -8,13 +8,12 @@
 
 #include "base/error.h"
 #include "engine/trace.h"
+#include "support/errors.h"
 #include "support/golden.h"
 #include "support/tiny_model.h"
 
 namespace facet {
 namespace {
-
-using ::testing::HasSubstr;
 
 EngineOptions small_options(int context = 0) {
   EngineOptions options;
@@ -33,17 +32,6 @@ std::vector<int32_t> tiny_ids(size_t count) {
   std::vector<int32_t> ids;
   for (size_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>((i * 29 + i * i) % 64));
   return ids;
-}
-
-template <class Action>
-void expect_error(Action action, ErrorCode code, const std::string& says) {
-  try {
-    action();
-    ADD_FAILURE() << "expected an error: " << says;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code);
-    EXPECT_THAT(error.what(), HasSubstr(says));
-  }
 }
 
 TEST(PositionScore, IsTheDefinition) {
@@ -150,26 +138,27 @@ TEST(Perplexity, AnotherModelDiverges) {
 
 TEST(Perplexity, RefusesWhatCannotBeScored) {
   Engine engine = tiny_engine(20);
-  expect_error([&] { (void)score_text(engine, nullptr, {}, {}); }, ErrorCode::kBadInput, "at least 2 tokens");
-  expect_error([&] { (void)score_text(engine, nullptr, std::vector<int32_t>{1}, {}); }, ErrorCode::kBadInput,
-               "at least 2 tokens, got 1");
-  expect_error(
+  testing::expect_error([&] { (void)score_text(engine, nullptr, {}, {}); }, ErrorCode::kBadInput,
+                        {"at least 2 tokens"});
+  testing::expect_error([&] { (void)score_text(engine, nullptr, std::vector<int32_t>{1}, {}); },
+                        ErrorCode::kBadInput, {"at least 2 tokens, got 1"});
+  testing::expect_error(
       [&] {
         (void)score_text(engine, nullptr, std::vector<int32_t>{1, 64}, {});
       },
-      ErrorCode::kBadInput, "expected 0 to 63");
+      ErrorCode::kBadInput, {"expected 0 to 63"});
   Engine shorter = tiny_engine(10);
-  expect_error([&] { (void)score_text(engine, &shorter, tiny_ids(30), {}); }, ErrorCode::kBadInput,
-               "context: expected 20");
+  testing::expect_error([&] { (void)score_text(engine, &shorter, tiny_ids(30), {}); }, ErrorCode::kBadInput,
+                        {"context: expected 20"});
   testing::TinyShape shape;
   shape.vocab = 65;
   Engine wider(testing::tiny_checkpoint(shape), small_options(20));
-  expect_error([&] { (void)score_text(engine, &wider, tiny_ids(30), {}); }, ErrorCode::kBadInput,
-               "vocabulary: expected 64");
+  testing::expect_error([&] { (void)score_text(engine, &wider, tiny_ids(30), {}); }, ErrorCode::kBadInput,
+                        {"vocabulary: expected 64"});
   PerplexityOptions options;
   options.prefix = std::vector<int32_t>(20, 2);
-  expect_error([&] { (void)score_text(engine, nullptr, tiny_ids(30), options); }, ErrorCode::kBadInput,
-               "a context of 20: expected at least 21");
+  testing::expect_error([&] { (void)score_text(engine, nullptr, tiny_ids(30), options); },
+                        ErrorCode::kBadInput, {"a context of 20: expected at least 21"});
 }
 
 TEST(Perplexity, StopsWhenAsked) {
@@ -177,8 +166,8 @@ TEST(Perplexity, StopsWhenAsked) {
   const std::atomic<bool> cancel{true};
   PerplexityOptions options;
   options.cancel = &cancel;
-  expect_error([&] { (void)score_text(engine, nullptr, tiny_ids(30), options); }, ErrorCode::kInterrupted,
-               "interrupted");
+  testing::expect_error([&] { (void)score_text(engine, nullptr, tiny_ids(30), options); },
+                        ErrorCode::kInterrupted, {"interrupted"});
   EXPECT_EQ(score_text(engine, nullptr, tiny_ids(30), {}).tokens, 28) << "the sequence was given back";
 }
 

@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "formats/errors.h"
 #include "formats/files.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -9,9 +9,9 @@
 #include <map>
 #include <numbers>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/gguf_bytes.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -1,10 +1,10 @@
 // Every way in which a GGUF container can lie, and the line that says so.
 #include <gtest/gtest.h>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/gguf.h"
 #include "formats/gguf_bytes.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "formats/checkpoint_tokenizer.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/gguf.h"
 #include "formats/gguf_export.h"
@@ -17,6 +16,7 @@
 #include "formats/safetensors.h"
 #include "formats/same_model.h"
 #include "quant/dequantize.h"
+#include "support/errors.h"
 #include "support/gemma3_tokenizer.h"
 #include "support/tiny_model.h"
 #include "text/tokenizer_json.h"
@@ -96,6 +96,14 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"tiny-31b", GgufFileType::kQ4_0}, Case{"tiny-26b-a4b", GgufFileType::kF16},
                       Case{"tiny-26b-a4b", GgufFileType::kQ8_0}, Case{"real-heads", GgufFileType::kQ4_0}),
     case_name);
+
+TEST(GgufModelWriter, StoresTheEmbeddingInFourBitsWhenAsked) {
+  const TemporaryDirectory directory;
+  write_gguf(open_checkpoint(golden("real-heads").string()), directory / "m.gguf",
+             {GgufFileType::kQ4_0, 1, {}, /*four_bit_embedding=*/true});
+  const Checkpoint written = open_checkpoint((directory / "m.gguf").string());
+  EXPECT_EQ(written.weights->matrix("model.embed_tokens.weight").value().encoding, Encoding::kQ4_0);
+}
 
 TEST(GgufModelWriter, CarriesFablesTokenizerAndSampling) {
   const Checkpoint fable = open_checkpoint((testing::models_dir() / "fable").string());

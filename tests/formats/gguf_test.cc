@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "formats/checkpoint.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/gguf_bytes.h"
 #include "formats/gguf_config.h"
 #include "formats/golden_gguf.h"
 #include "formats/same_model.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 
 #include "formats/checkpoint_tokenizer.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/gguf_export.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

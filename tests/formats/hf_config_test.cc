@@ -5,9 +5,9 @@
 
 #include <cmath>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/generation_config.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

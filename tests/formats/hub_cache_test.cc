@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "formats/checkpoint.h"
-#include "formats/errors.h"
 #include "formats/files.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/errors.h"
 #include "formats/files.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

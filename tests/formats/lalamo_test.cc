@@ -11,10 +11,10 @@
 #include "engine/trace.h"
 #include "engine/validate.h"
 #include "formats/checkpoint.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/same_model.h"
 #include "quant/dequantize.h"
+#include "support/errors.h"
 #include "support/golden.h"
 #include "support/lalamo_writer.h"
 

@@ -6,10 +6,10 @@
 #include <functional>
 #include <map>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/safetensors_writer.h"
 #include "quant/dequantize.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -4,11 +4,11 @@
 
 #include <fmt/format.h>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/hf_weights.h"
 #include "formats/safetensors_writer.h"
 #include "quant/dequantize.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

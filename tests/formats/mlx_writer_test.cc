@@ -8,7 +8,6 @@
 #include <csignal>
 
 #include "formats/checkpoint_tokenizer.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/golden_gguf.h"
 #include "formats/hf_config.h"
@@ -16,6 +15,7 @@
 #include "formats/safetensors.h"
 #include "formats/same_model.h"
 #include "quant/dequantize.h"
+#include "support/errors.h"
 #include "support/tiny_model.h"
 
 namespace facet {

@@ -1,9 +1,9 @@
 // Every way in which a safetensors file can lie, and the line that says so.
 #include <gtest/gtest.h>
 
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/safetensors.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

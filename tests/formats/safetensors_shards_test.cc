@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "formats/errors.h"
 #include "formats/files.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -8,9 +8,9 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "formats/errors.h"
 #include "formats/files.h"
 #include "formats/safetensors_writer.h"
+#include "support/errors.h"
 
 namespace facet {
 namespace {

@@ -1,10 +1,13 @@
 #include "support/process.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -107,6 +110,12 @@ ProcessResult run_facet(const std::vector<std::string>& arguments, const Process
   ::waitpid(child, &status, 0);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+void expect_error(const ProcessResult& result, int code, const std::string& message) {
+  EXPECT_EQ(result.exit_code, code) << result.err;
+  EXPECT_THAT(result.err, ::testing::HasSubstr(message));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
 }
 
 }  // namespace facet::testing

@@ -23,4 +23,8 @@ struct ProcessOptions {
 [[nodiscard]] ProcessResult run_facet(const std::vector<std::string>& arguments,
                                       const ProcessOptions& options = {});
 
+/// Every failure is one line on stderr, whatever the command: `result` must be one, with `code` and
+/// `message`.
+void expect_error(const ProcessResult& result, int code, const std::string& message);
+
 }  // namespace facet::testing
