@@ -31,15 +31,10 @@ void k_scales(const std::byte* block, float* scales, float* biases) noexcept {
   }
 }
 
-/// Decodes a block and writes its groups' scales and biases. Codes follow from the two: values are evenly
-/// spaced.
+/// Decodes a block that is not copied and writes its groups' scales and biases. Codes follow from the two:
+/// values are evenly spaced.
 void decode(Encoding encoding, const std::byte* block, float* values, float* scales, float* biases) noexcept {
   switch (encoding) {
-    case Encoding::kQ4_0:
-      decode_q4_0(block, values);
-      scales[0] = half(block);
-      biases[0] = -8 * scales[0];
-      break;
     case Encoding::kQ4_1:
       decode_q4_1(block, values);
       scales[0] = half(block);
@@ -54,15 +49,6 @@ void decode(Encoding encoding, const std::byte* block, float* values, float* sca
       decode_q5_1(block, values);
       scales[0] = half(block);
       biases[0] = half(block + 2);
-      break;
-    case Encoding::kQ8_0:
-      decode_q8_0(block, values);
-      scales[0] = half(block);
-      biases[0] = -128 * scales[0];
-      break;
-    case Encoding::kQ4_K:
-      decode_q4_k(block, values);
-      k_scales(block, scales, biases);
       break;
     case Encoding::kQ5_K:
       decode_q5_k(block, values);
@@ -82,25 +68,22 @@ void decode(Encoding encoding, const std::byte* block, float* values, float* sca
 /// The formats that most files are made of, without the way through floats; false for the others.
 bool take_codes(Encoding encoding, const std::byte* block, uint8_t* codes, float* scales,
                 float* biases) noexcept {
-  const float d = half(block);
-  if (!std::isfinite(d)) return false;
   switch (encoding) {
     case Encoding::kQ4_0:
-      scales[0] = d;
-      biases[0] = -8 * d;
+      scales[0] = half(block);
+      biases[0] = -8 * scales[0];
       for (int i = 0; i < 16; ++i) {
         codes[i] = static_cast<uint8_t>(byte_at(block, 2 + i) & 15);
         codes[i + 16] = static_cast<uint8_t>(byte_at(block, 2 + i) >> 4);
       }
-      return true;
+      break;
     case Encoding::kQ8_0:
-      scales[0] = d;
-      biases[0] = -128 * d;
+      scales[0] = half(block);
+      biases[0] = -128 * scales[0];
       for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(byte_at(block, 2 + i) ^ 0x80);
-      return true;
+      break;
     case Encoding::kQ4_K:
       k_scales(block, scales, biases);
-      if (!std::isfinite(biases[0])) return false;
       for (int pair = 0; pair < 4; ++pair) {  // 32 bytes are two groups: the low nibbles, then the high ones
         for (int i = 0; i < 32; ++i) {
           const int packed = byte_at(block, 16 + pair * 32 + i);
@@ -108,9 +91,12 @@ bool take_codes(Encoding encoding, const std::byte* block, uint8_t* codes, float
           codes[pair * 64 + 32 + i] = static_cast<uint8_t>(packed >> 4);
         }
       }
-      return true;
+      break;
     default: return false;
   }
+  if (!std::isfinite(scales[0]) || !std::isfinite(biases[0]))
+    std::fill_n(codes, encoding_block(encoding), uint8_t{0});
+  return true;
 }
 
 }  // namespace

@@ -40,6 +40,9 @@ void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight*
   const bool split = !input.normed && input.rows < pool_.team();
   const StaticRange mine =
       split ? StaticRange{0, input.rows} : static_range(input.rows, thread, pool_.team());
+  const bool quantised = std::any_of(weights.begin(), weights.end(), [](const Weight* w) {
+    return w != nullptr && packed(*w).matrix().group > 0;
+  });
   for (int64_t r = mine.begin; r < mine.end; ++r) {
     const float* x = input.x + r * input.cols;
     if (input.normed) {
@@ -47,9 +50,6 @@ void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight*
       kernels_.rms_norm_row(x, input.cols, input.norm, input.eps, h);
       x = h;
     }
-    const bool quantised = std::any_of(weights.begin(), weights.end(), [](const Weight* w) {
-      return w != nullptr && packed(*w).matrix().group > 0;
-    });
     const float outlier = quantised ? kernels_.outlier_limit(x, input.cols) : 0;
     if (quantised && (!split || thread == 0))
       outliers_.counts[r] = kernels_.list_outliers(x, input.cols, outlier, outliers_.stride,
