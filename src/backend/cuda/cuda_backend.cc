@@ -1,12 +1,9 @@
 #include "backend/cuda/cuda_backend.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "backend/cuda/device_weight.h"
 #include "backend/top_experts.h"
-#include "base/error.h"
 
 namespace facet {
 namespace {
@@ -24,7 +21,7 @@ const cuda::DeviceMatrix& matrix(const Weight& w) noexcept {
 
 }  // namespace
 
-CudaBackend::CudaBackend(const CudaOptions& options) : options_(options), device_(cuda::open_device()) {
+CudaBackend::CudaBackend() : device_(cuda::open_device()) {
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   library_ = cuda::MatrixLibrary::open();
 }
@@ -35,15 +32,7 @@ CudaBackend::~CudaBackend() {
 }
 
 Buffer CudaBackend::allocate(size_t bytes) {
-  void* memory = nullptr;
-  if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) != cudaSuccess) {
-    (void)cudaGetLastError();
-    size_t free = 0;
-    size_t total = 0;
-    (void)cudaMemGetInfo(&free, &total);
-    throw Error(ErrorCode::kDevice, fmt::format("cuda: not enough memory: {} MiB wanted, {} of {} MiB free",
-                                                bytes >> 20, free >> 20, total >> 20));
-  }
+  void* memory = cuda::allocate(bytes);
   Buffer buffer(static_cast<std::byte*>(memory), [](std::byte* p) { (void)cudaFree(p); });
   cuda::check(cudaMemsetAsync(memory, 0, bytes, stream_), "clearing memory");
   return buffer;
@@ -64,8 +53,7 @@ void CudaBackend::copy(void* to, const void* from, size_t bytes) {
 }
 
 std::unique_ptr<Weight> CudaBackend::load(const MatrixView& stored, WeightUse use) {
-  const bool on_host =
-      use == WeightUse::kTable && !options_.ple_on_device && stored.bytes() > kMostTableOnDevice;
+  const bool on_host = use == WeightUse::kTable && stored.bytes() > kMostTableOnDevice;
   auto weight = std::make_unique<cuda::DeviceWeight>(
       stored, on_host ? cuda::Residence::kHost : cuda::Residence::kDevice, stream_);
   if (use == WeightUse::kMatmul) {

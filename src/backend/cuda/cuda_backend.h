@@ -14,14 +14,10 @@
 
 namespace facet {
 
-struct CudaOptions {
-  bool ple_on_device = false;  ///< the per-layer table too, not only its scales
-};
-
 class CudaBackend final : public Backend {
  public:
   /// Throws Error{kDevice} where there is no driver, no GPU, or one too old.
-  explicit CudaBackend(const CudaOptions& options = {});
+  CudaBackend();
   ~CudaBackend() override;
 
   [[nodiscard]] std::string_view name() const override { return "cuda"; }
@@ -62,7 +58,6 @@ class CudaBackend final : public Backend {
   [[nodiscard]] bool multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
                                     float* y) noexcept;
 
-  CudaOptions options_;
   cuda::Device device_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<cuda::MatrixLibrary> library_;

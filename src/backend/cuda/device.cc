@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace facet::cuda {
@@ -14,6 +16,19 @@ constexpr int kOldestMajor = 8;  // the kernels are compiled for 8.0 and 9.0a
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess)
     throw Error(ErrorCode::kDevice, fmt::format("cuda: {}: {}", what, cudaGetErrorString(status)));
+}
+
+void* allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) != cudaSuccess) {
+    (void)cudaGetLastError();
+    size_t free = 0;
+    size_t total = 0;
+    (void)cudaMemGetInfo(&free, &total);
+    throw Error(ErrorCode::kDevice, fmt::format("cuda: not enough memory: {} MiB wanted, {} of {} MiB free",
+                                                bytes >> 20, free >> 20, total >> 20));
+  }
+  return memory;
 }
 
 Device open_device() {

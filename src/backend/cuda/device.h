@@ -11,6 +11,9 @@ namespace facet::cuda {
 /// Throws Error{kDevice} naming `what` when `status` is a failure.
 void check(cudaError_t status, const char* what);
 
+/// Device memory, not cleared; free it with cudaFree. Throws Error{kDevice} when there is not enough.
+[[nodiscard]] void* allocate(size_t bytes);
+
 struct Device {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability

@@ -1,6 +1,5 @@
 #include "backend/cuda/device_weight.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +11,6 @@
 
 #include "backend/cpu/block_groups.h"
 #include "backend/cuda/device.h"
-#include "base/error.h"
 #include "quant/dequantize.h"
 #include "tensor/dtype.h"
 
@@ -20,20 +18,6 @@ namespace facet::cuda {
 namespace {
 
 constexpr int64_t kStagingBytes = int64_t{16} << 20;
-
-void* allocate(int64_t bytes) {
-  void* memory = nullptr;
-  if (cudaMalloc(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1))) != cudaSuccess) {
-    (void)cudaGetLastError();
-    size_t free = 0;
-    size_t total = 0;
-    (void)cudaMemGetInfo(&free, &total);
-    throw Error(ErrorCode::kDevice,
-                fmt::format("cuda: not enough memory: a weight takes {} MiB, {} of {} MiB are free",
-                            bytes >> 20, free >> 20, total >> 20));
-  }
-  return memory;
-}
 
 Codes codes_of(Encoding encoding) {
   switch (encoding) {
@@ -178,7 +162,7 @@ DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence, cudaSt
       std::tie(pinned_, matrix_.codes) = pin(stored.data, stored.rows * row_bytes);
     RowConverter convert(stored, matrix_);
     if (pinned_ == nullptr) {
-      codes_ = allocate(stored.rows * row_bytes);
+      codes_ = allocate(static_cast<size_t>(stored.rows * row_bytes));
       matrix_.codes = codes_;
       if (as_stored) {
         check(cudaMemcpyAsync(codes_, stored.data, static_cast<size_t>(stored.rows * row_bytes),
@@ -192,7 +176,7 @@ DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence, cudaSt
     }
     if (matrix_.group > 0) {
       const int64_t pair_row = matrix_.groups() * matrix_.pair_bytes();
-      pairs_ = allocate(stored.rows * pair_row);
+      pairs_ = allocate(static_cast<size_t>(stored.rows * pair_row));
       matrix_.pairs = pairs_;
       upload_rows(pairs_, stored.rows, pair_row, stream,
                   [&](int64_t row, std::byte* out) { convert.pairs(row, out); });

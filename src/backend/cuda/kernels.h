@@ -63,10 +63,9 @@ struct AttentionSpans {
   float* top = nullptr;  // [rows, q_heads, count]
   float* sum = nullptr;  // [rows, q_heads, count] Σ exp(score − top)
 };
-constexpr int kMostHeadDim = 512;
 
-/// head_dim must be a multiple of 32 and at most kMostHeadDim for the fast kernel; others go through a plain
-/// one. With one span the result is written directly.
+/// Heads of 64, 128, 256 and 512 values stay in registers; others go through a plain kernel. With one span
+/// the result is written directly.
 void attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
             const AttentionSpans& spans, float* out, cudaStream_t stream);
 
