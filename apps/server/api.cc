@@ -212,9 +212,11 @@ AnswerOrigin Api::origin(std::string_view id_prefix) const {
 
 net::awaitable<Usage> Api::run(Exchange& exchange, GenerationJob job) {
   ServedModel& served = *model_;
-  if (job.request.json) {
+  if (const AnswerFormat format = job.request.format; format != AnswerFormat::kText) {
     if (served.stop_ids().empty())
       throw ApiError(400, "response_format: the model has no token that ends an answer", "response_format");
+    const std::string_view body = exchange.request().body;
+    job.schema = co_await on_worker([format, body] { return read_answer_schema(format, body); });
     job.vocabulary = co_await on_worker([&served] { return served.token_bytes(); });
   }
   co_return co_await generate(exchange, io_, served, std::move(job), times_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "engine/sampler.h"
 #include "server/request_view.h"
 #include "text/chat.h"
+#include "text/json_schema.h"
 
 namespace facet::server {
 
@@ -22,6 +24,9 @@ constexpr size_t kMaxLogitBias = 1024;
 constexpr size_t kMaxTools = 128;
 constexpr size_t kMaxToolName = 64;
 
+/// What an answer must be (response_format).
+enum class AnswerFormat : uint8_t { kText, kJsonObject, kJsonSchema };
+
 /// What both kinds of completion have.
 struct GenerationRequest {
   SamplingParams sampling;
@@ -32,7 +37,7 @@ struct GenerationRequest {
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage
   bool ignore_eos = false;
-  bool json = false;  ///< the answer must be one JSON object
+  AnswerFormat format = AnswerFormat::kText;
 };
 
 /// A text, or its ids.
@@ -62,6 +67,12 @@ struct RequestDefaults {
 [[nodiscard]] CompletionRequest read_completion_request(const RequestView& request,
                                                         const RequestDefaults& defaults);
 [[nodiscard]] ChatRequest read_chat_request(const RequestView& request, const RequestDefaults& defaults);
+
+/// What the answer to a request of this format other than text is held to; `body` is the request, read
+/// before. Throws ApiError{400} for a schema that is wrong or not supported. Compiling one takes some
+/// milliseconds.
+[[nodiscard]] std::shared_ptr<const text::JsonSchema> read_answer_schema(AnswerFormat format,
+                                                                         std::string_view body);
 
 /// The fields that both have, log probabilities excepted.
 [[nodiscard]] GenerationRequest read_generation_request(const RequestView& request,

@@ -163,8 +163,8 @@ ChatRequest read_chat_request(const RequestView& request, const RequestDefaults&
     if (choice && !tools_wanted(*choice)) chat.conversation.tools.clear();
   }
   chat.conversation.thinking = read_thinking(request);
-  if (chat.generation.json && chat.conversation.thinking)
-    throw ApiError(400, "response_format: a JSON object and thinking exclude each other", "response_format");
+  if (chat.generation.format != AnswerFormat::kText && chat.conversation.thinking)
+    throw ApiError(400, "response_format: JSON and thinking exclude each other", "response_format");
   return chat;
 }
 

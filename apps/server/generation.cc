@@ -84,8 +84,8 @@ void submit_all(Submitted& submitted, ServedModel& model, const GenerationJob& j
       request.sampling = wanted.sampling;
       request.sampling.seed +=
           static_cast<uint64_t>(i);  // each choice its own; the first as if it were alone
-      if (!wanted.ignore_eos || wanted.json) request.stop_ids = model.stop_ids();
-      if (wanted.json) request.mask = std::make_unique<JsonMask>(job.vocabulary, model.stop_ids());
+      if (!wanted.ignore_eos || job.schema) request.stop_ids = model.stop_ids();
+      if (job.schema) request.mask = std::make_unique<JsonMask>(job.vocabulary, job.schema, model.stop_ids());
       request.max_tokens = wanted.max_tokens;
       request.top_logprobs = wanted.top_logprobs;
       request.deadline = std::chrono::steady_clock::now() + times.request;

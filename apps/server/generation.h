@@ -17,7 +17,8 @@ struct GenerationJob {
   GenerationRequest request;
   std::function<std::unique_ptr<AnswerReader>()> make_reader;
   std::unique_ptr<ResponseShape> shape;
-  std::shared_ptr<const TokenBytes> vocabulary;  ///< with request.json
+  std::shared_ptr<const TokenBytes> vocabulary;    ///< with a schema
+  std::shared_ptr<const text::JsonSchema> schema;  ///< that the answer follows; null: any text
 };
 
 struct GenerationTimes {

@@ -1,14 +1,18 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <random>
 
+#include "base/error.h"
+#include "formats/ordered_json.h"
 #include "server/api_request.h"
 
 namespace facet::server {
 namespace {
 
 constexpr int64_t kIntMax = INT32_MAX;
+constexpr size_t kMaxSchemaValues = size_t{1} << 16;
 
 std::vector<std::string> read_stops(const RequestView& stop) {
   std::vector<std::string> stops;
@@ -70,14 +74,17 @@ void read_sampling(const RequestView& request, int vocab_size, SamplingParams& s
   sampling.seed = seed ? read_seed(*seed) : random_seed();
 }
 
-/// Whether the answer must be a JSON object.
-bool read_response_format(const RequestView& format) {
+AnswerFormat read_response_format(const RequestView& format) {
   const RequestView type = format.at("type");
-  if (type.string() == "json_object") return true;
-  if (type.string() == "text") return false;
-  if (type.string() == "json_schema")
-    throw type.error("\"json_schema\" is not supported: use \"json_object\"");
-  throw type.error("expected \"text\" or \"json_object\"");
+  if (type.string() == "text") return AnswerFormat::kText;
+  if (type.string() == "json_object") return AnswerFormat::kJsonObject;
+  if (type.string() != "json_schema")
+    throw type.error("expected \"text\", \"json_object\" or \"json_schema\"");
+  const RequestView wrapper = format.at("json_schema");
+  if (const auto name = wrapper.find("name")) (void)name->string();
+  if (const auto strict = wrapper.find("strict")) (void)strict->boolean();  // it is held to in any case
+  (void)wrapper.at("schema").object();
+  return AnswerFormat::kJsonSchema;
 }
 
 }  // namespace
@@ -97,8 +104,26 @@ GenerationRequest read_generation_request(const RequestView& request, const Requ
     if (const auto usage = v->find("include_usage")) generation.include_usage = usage->boolean();
   }
   if (const auto v = request.find("ignore_eos")) generation.ignore_eos = v->boolean();
-  if (const auto v = request.find("response_format")) generation.json = read_response_format(*v);
+  if (const auto v = request.find("response_format")) generation.format = read_response_format(*v);
   return generation;
+}
+
+std::shared_ptr<const text::JsonSchema> read_answer_schema(AnswerFormat format, std::string_view body) {
+  static const auto kAnyObject = std::make_shared<const text::JsonSchema>(text::JsonSchema::any_object());
+  if (format == AnswerFormat::kJsonObject) return kAnyObject;
+  constexpr std::array<std::string_view, 3> kPath = {"response_format", "json_schema", "schema"};
+  constexpr std::string_view kField = "response_format.json_schema.schema";
+  JsonLimits limits;
+  limits.max_values = kMaxSchemaValues;
+  limits.max_members = text::JsonSchema::kMaxProperties;
+  try {
+    return std::make_shared<const text::JsonSchema>(parse_ordered_member(body, kField, kPath, limits));
+  } catch (const Error& error) {
+    const std::string_view message = error.what();
+    throw ApiError(
+        400, message.starts_with(kField) ? std::string(message) : fmt::format("{}: {}", kField, message),
+        std::string(kField));
+  }
 }
 
 }  // namespace facet::server

@@ -44,10 +44,13 @@ TokenBytes::TokenBytes(const text::Tokenizer& tokenizer) {
   }
 }
 
-JsonMask::JsonMask(std::shared_ptr<const TokenBytes> vocabulary, std::vector<int32_t> stop_ids)
+JsonMask::JsonMask(std::shared_ptr<const TokenBytes> vocabulary,
+                   std::shared_ptr<const text::JsonSchema> schema, std::vector<int32_t> stop_ids)
     : vocabulary_(std::move(vocabulary)),
+      schema_(std::move(schema)),
       stop_ids_(std::move(stop_ids)),
-      after_(static_cast<size_t>(vocabulary_->longest()) + 1) {
+      state_(*schema_),
+      after_(static_cast<size_t>(vocabulary_->longest()) + 1, state_) {
   const auto& tokens = vocabulary_->tokens();
   for (size_t i = 0; i < tokens.size(); ++i) {
     const auto id = static_cast<size_t>(tokens[i].id);
@@ -57,25 +60,31 @@ JsonMask::JsonMask(std::shared_ptr<const TokenBytes> vocabulary, std::vector<int
 }
 
 void JsonMask::apply(std::span<float> logits) {
-  allowed_.assign(logits.size(), -std::numeric_limits<float>::infinity());
-  const auto allow = [&](int32_t id) { allowed_[static_cast<size_t>(id)] = logits[static_cast<size_t>(id)]; };
-  if (state_.complete()) {
-    for (const int32_t id : stop_ids_) allow(id);
-  } else {
-    after_[0] = state_;
-    int good = 0;  // length of the current token's prefix that is allowed
-    for (const TokenBytes::Token& token : vocabulary_->tokens()) {
-      if (token.shared > good) continue;  // begins with what was refused before
-      const auto length = static_cast<int>(token.bytes.size());
-      for (good = token.shared; good < length; ++good) {
-        text::JsonAutomaton& next = after_[static_cast<size_t>(good) + 1];
-        next = after_[static_cast<size_t>(good)];
-        if (!next.push(token.bytes[static_cast<size_t>(good)])) break;
-      }
-      if (good == length) allow(token.id);
-    }
+  if (allowed_in_ != state_) {
+    find_allowed(logits.size());
+    allowed_in_ = state_;
   }
-  std::copy(allowed_.begin(), allowed_.end(), logits.begin());
+  for (size_t id = 0; id < logits.size(); ++id)
+    if (!allowed_[id]) logits[id] = -std::numeric_limits<float>::infinity();
+}
+
+void JsonMask::find_allowed(size_t vocab) {
+  allowed_.assign(vocab, false);
+  if (state_.can_end())
+    for (const int32_t id : stop_ids_) allowed_[static_cast<size_t>(id)] = true;
+  if (state_.complete()) return;
+  after_[0] = state_;
+  int good = 0;  // length of the current token's prefix that is allowed
+  for (const TokenBytes::Token& token : vocabulary_->tokens()) {
+    if (token.shared > good) continue;  // begins with what was refused before
+    const auto length = static_cast<int>(token.bytes.size());
+    for (good = token.shared; good < length; ++good) {
+      text::JsonAutomaton& next = after_[static_cast<size_t>(good) + 1];
+      next = after_[static_cast<size_t>(good)];
+      if (!next.push(token.bytes[static_cast<size_t>(good)])) break;
+    }
+    if (good == length) allowed_[static_cast<size_t>(token.id)] = true;
+  }
 }
 
 void JsonMask::advance(int32_t token) {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/token_mask.h"
 #include "text/json_automaton.h"
+#include "text/json_schema.h"
 #include "text/tokenizer.h"
 
 namespace facet {
@@ -31,23 +33,29 @@ class TokenBytes {
   int longest_ = 0;
 };
 
-/// Lets through the tokens that go on with one JSON object, and the stop ids once it is complete. A step
-/// takes about one look at each byte of the vocabulary that its prefix allows.
+/// Lets through the tokens that go on with a JSON text of a schema, and the stop ids where it may end. A step
+/// takes about one look at each byte of the vocabulary that its prefix allows; none where it stands as it
+/// stood before.
 class JsonMask final : public TokenMask {
  public:
   /// `stop_ids` must not be empty.
-  JsonMask(std::shared_ptr<const TokenBytes> vocabulary, std::vector<int32_t> stop_ids);
+  JsonMask(std::shared_ptr<const TokenBytes> vocabulary, std::shared_ptr<const text::JsonSchema> schema,
+           std::vector<int32_t> stop_ids);
 
   void apply(std::span<float> logits) override;
   void advance(int32_t token) override;
 
  private:
+  void find_allowed(size_t vocab);
+
   std::shared_ptr<const TokenBytes> vocabulary_;
+  std::shared_ptr<const text::JsonSchema> schema_;
   std::vector<int32_t> stop_ids_;
   std::vector<int> place_;  // [vocab] in the vocabulary's order; −1: not a text token
   text::JsonAutomaton state_;
   std::vector<text::JsonAutomaton> after_;  // [longest + 1] by length of the prefix at hand
-  std::vector<float> allowed_;              // [vocab]
+  std::vector<bool> allowed_;               // [vocab] in `allowed_in_`
+  std::optional<text::JsonAutomaton> allowed_in_;
 };
 
 }  // namespace facet

@@ -20,7 +20,8 @@ struct JsonLimits {
   size_t max_bytes = size_t{16} << 20;
   size_t max_values = size_t{1} << 20;
   int max_depth = 64;
-  bool unique_keys = true;  ///< refuse an object that names a key twice
+  size_t max_members = SIZE_MAX;  ///< of one object
+  bool unique_keys = true;        ///< refuse an object that names a key twice
 };
 
 /// Parses UTF-8 JSON. Throws Error{kBadInput}, prefixed with `source`, on malformed text, a limit passed or

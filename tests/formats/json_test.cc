@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "formats/files.h"
+#include "formats/ordered_json.h"
 #include "support/errors.h"
 
 namespace facet {
@@ -48,6 +49,24 @@ TEST(ParseJson, RefusesWhatIsNoJson) {
   expect_bad_input([] { return parse_json("[\"\xff\xfe\"]", "d"); }, {"d: bad JSON"});
   expect_bad_input([] { return parse_json("\"" + std::string(1 << 20, 'x'), "d"); }, {"d: bad JSON"});
   expect_bad_input([] { return parse_json("[\"a\nb\"]", "d"); }, {"d: bad JSON"});
+}
+
+TEST(ParseOrderedMember, KeepsTheOrderOfWhatItFinds) {
+  const std::vector<std::string_view> path = {"a", "b"};
+  const auto member = [&](std::string_view text, const JsonLimits& limits = {}) {
+    return parse_ordered_member(text, "x", path, limits).dump();
+  };
+  EXPECT_EQ(member(R"({"b":{"b":1},"a":{"a":{"b":2},"b":{"z":[{"y":1,"a":2}],"b":{"b":3}}},"c":{"b":4}})"),
+            R"({"z":[{"y":1,"a":2}],"b":{"b":3}})");
+  EXPECT_EQ(member(R"({"a":[{"b":1}],"x":[{"a":{"b":2}}]})"), "null");
+  EXPECT_EQ(member(R"({"a":{"c":[[]],"b":"text"}})"), R"("text")");
+  EXPECT_EQ(member(R"({"a":1})"), "null");
+  JsonLimits limits;
+  limits.max_members = 2;
+  EXPECT_EQ(member(R"({"1":1,"2":2,"3":3,"a":{"b":{"1":1,"2":2}}})", limits), R"({"1":1,"2":2})");
+  EXPECT_THROW(member(R"({"a":{"b":{"1":1,"2":2,"3":3}}})", limits), Error);
+  EXPECT_THROW(member(R"({"a":{"b":{"1":1,"1":2}}})"), Error);
+  EXPECT_THROW(member(R"({"a":{"b":{"1":)"), Error);
 }
 
 TEST(JsonView, NamesTheWayExpectedAndGot) {

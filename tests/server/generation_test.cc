@@ -6,6 +6,7 @@
 #include <set>
 
 #include "running_server.h"
+#include "support/json_schema_check.h"
 
 namespace facet {
 namespace {
@@ -163,18 +164,25 @@ TEST_F(GenerationTest, StopIdsEndAnAnswerUnlessIgnored) {
   EXPECT_EQ(server_.post("/v1/chat/completions", body).json().at("choices")[0].at("finish_reason"), "length");
 }
 
-// A model of random weights, held to JSON: what is complete parses, what is cut off is a beginning of it.
-TEST_F(GenerationTest, JsonObjects) {
-  int complete = 0;
+/// How random weights answer when held to JSON, with a liking for what closes: numbers and strings of random
+/// tokens seldom end by themselves.
+std::vector<json> json_answers(const RunningServer& server, const json& format) {
+  std::vector<json> answers;
   for (int seed = 0; seed < 20; ++seed) {
     json body = chat("give me JSON", seed, 400);
-    body["response_format"] = {{"type", "json_object"}};
-    // Numbers and strings of random tokens seldom end by themselves.
+    body["response_format"] = format;
     body["logit_bias"] = {};
-    for (const char* piece : {"}", "\"", ":"})
+    for (const char* piece : {"}", "]", "\"", ":"})
       if (const auto id = testing::tiny_tokenizer().id(piece)) body["logit_bias"][std::to_string(*id)] = 4;
-    const json answer = server_.post("/v1/chat/completions", body).json();
-    const json& choice = answer.at("choices")[0];
+    answers.push_back(server.post("/v1/chat/completions", body).json().at("choices")[0]);
+  }
+  return answers;
+}
+
+// What is complete parses, what is cut off is a beginning of it.
+TEST_F(GenerationTest, JsonObjects) {
+  int complete = 0;
+  for (const json& choice : json_answers(server_, {{"type", "json_object"}})) {
     const std::string text = choice.at("message").at("content");
     EXPECT_EQ(text.find_first_not_of(" \n\t\r"), text.find('{')) << text;
     if (choice.at("finish_reason") != "stop") continue;
@@ -182,6 +190,36 @@ TEST_F(GenerationTest, JsonObjects) {
     EXPECT_TRUE(json::parse(text, nullptr, /*allow_exceptions=*/false).is_object()) << text;
   }
   EXPECT_GE(complete, 5);
+}
+
+TEST_F(GenerationTest, JsonSchemas) {
+  // As text, since json sorts keys.
+  const auto schema = nlohmann::ordered_json::parse(R"({
+      "type": "object", "required": ["size", "kind", "tags"], "additionalProperties": false, "properties": {
+        "size": {"type": "integer"}, "kind": {"enum": ["cat", "dog"]}, "name": {"$ref": "#/$defs/name"},
+        "tags": {"type": "array", "items": {"type": ["boolean", "null"]}, "minItems": 1, "maxItems": 3}},
+      "$defs": {"name": {"type": "string", "minLength": 1, "maxLength": 5}}})");
+  int complete = 0;
+  std::set<std::string> kinds;
+  for (int seed = 0; seed < 20; ++seed) {
+    nlohmann::ordered_json body = {
+        {"messages", {{{"role", "user"}, {"content", "a pet"}}}}, {"seed", seed}, {"max_tokens", 200}};
+    body["response_format"] = {{"type", "json_schema"},
+                               {"json_schema", {{"name", "pet"}, {"schema", schema}}}};
+    const auto reply = testing::request(server_.port(), "POST", "/v1/chat/completions", body.dump());
+    const auto choice = nlohmann::ordered_json::parse(reply.body).at("choices")[0];
+    if (choice.at("finish_reason") != "stop") continue;
+    ++complete;
+    const std::string text = choice.at("message").at("content");
+    const auto pet = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+    EXPECT_TRUE(testing::satisfies(pet, schema, schema)) << text;
+    kinds.insert(pet.at("kind"));
+    std::string order;
+    for (const auto& [key, value] : pet.items()) order += key.front();
+    EXPECT_TRUE(order == "sknt" || order == "skt") << order << ": in the schema's order";
+  }
+  EXPECT_GE(complete, 10);
+  EXPECT_EQ(kinds.size(), 2U) << "the seed decides what the schema leaves open";
 }
 
 TEST_F(GenerationTest, TokenizeAndBack) {

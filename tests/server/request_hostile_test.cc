@@ -108,13 +108,47 @@ TEST(RequestHostile, GenerationFields) {
   for (int i = 0; i < 16; ++i) stops += ",\"a\"";
   cases.push_back({chat_with(fmt::format("\"stop\":[{}]", stops)), "stop"});
   cases.push_back({chat_with(R"("response_format":{"type":"SECRET"})"), "response_format.type"});
-  cases.push_back(
-      {chat_with(R"("response_format":{"type":"json_schema","json_schema":{}})"), "response_format.type"});
+  cases.push_back({chat_with(R"("response_format":{"type":"json_schema"})"), "response_format.json_schema"});
+  for (const auto& [schema, param] : std::vector<std::pair<const char*, const char*>>{
+           {"{}", "response_format.json_schema.schema"},
+           {R"({"schema":"SECRET"})", "response_format.json_schema.schema"},
+           {R"({"schema":{},"name":5})", "response_format.json_schema.name"},
+           {R"({"schema":{},"strict":"SECRET"})", "response_format.json_schema.strict"}})
+    cases.push_back(
+        {chat_with(fmt::format(R"("response_format":{{"type":"json_schema","json_schema":{}}})", schema)),
+         param});
   cases.push_back({chat_with(R"("response_format":{"type":"json_object"},"reasoning_effort":"high")"),
                    "response_format"});
   cases.push_back({chat_with(R"("response_format":{})"), "response_format.type"});
   cases.push_back({chat_with(R"("response_format":"text")"), "response_format"});
   expect_refused(cases, read_chat);
+}
+
+TEST(RequestHostile, AnswerSchemas) {
+  const auto refusal = [](const std::string& schema) -> std::string {
+    const std::string body = fmt::format(
+        R"({{"response_format":{{"type":"json_schema","json_schema":{{"schema":{}}}}}}})", schema);
+    try {
+      (void)server::read_answer_schema(server::AnswerFormat::kJsonSchema, body);
+    } catch (const server::ApiError& error) {
+      EXPECT_EQ(error.status(), 400);
+      EXPECT_EQ(error.param(), "response_format.json_schema.schema");
+      return error.what();
+    }
+    return "accepted";
+  };
+  const std::string field = "response_format.json_schema.schema: ";
+  EXPECT_EQ(refusal(R"({"type":"object"})"), "accepted");
+  EXPECT_EQ(refusal(R"({"properties":{"a":{"pattern":"x"}}})"),
+            field + R"(properties."a"."pattern": this keyword is not supported)");
+  EXPECT_EQ(refusal(R"({"$ref":"#"})"), field + "no value of at most 32 levels satisfies it");
+  std::string many;
+  for (int i = 0; i < 1025; ++i) many += fmt::format("{}\"p{}\":true", i == 0 ? "" : ",", i);
+  EXPECT_EQ(refusal(fmt::format(R"({{"properties":{{{}}}}})", many)),
+            field + "bad JSON: an object of more than 1024 members");
+  std::string values;
+  for (int i = 0; i < 70000; ++i) values += fmt::format("{}{}", i == 0 ? "" : ",", i);
+  EXPECT_EQ(refusal(fmt::format(R"({{"enum":[{}]}})", values)), field + "bad JSON: more than 65536 values");
 }
 
 TEST(RequestHostile, Messages) {

@@ -1,8 +1,10 @@
 """The official client against the server."""
 
 import json
+from typing import Annotated, Literal, Optional
 
 import openai
+import pydantic
 import pytest
 
 USER = [{"role": "user", "content": "Tell me a story about a cat."}]
@@ -109,6 +111,35 @@ def test_logit_bias_decides(client):
     assert answer.choices[0].text.startswith(one.choices[0].text)
 
 
+class Animal(pydantic.BaseModel):
+    kind: Literal["cat", "dog", "fox"]
+    legs: Optional[int] = None
+
+
+class Scene(pydantic.BaseModel):
+    quiet: bool
+    animals: Annotated[list[Animal], pydantic.Field(max_length=3)]
+    place: Annotated[str, pydantic.Field(max_length=20)]
+
+
+def test_answers_follow_a_schema(client):
+    for seed in range(5):
+        answer = client.chat.completions.parse(model="any", messages=USER, max_tokens=400, seed=seed, temperature=1.5,
+                                               response_format=Scene)
+        assert answer.choices[0].finish_reason == "stop"
+        scene = answer.choices[0].message.parsed
+        assert isinstance(scene, Scene) and len(scene.animals) <= 3
+
+
+def test_json_objects(client):
+    answer = client.chat.completions.create(model="any", messages=USER, max_tokens=400, seed=2,
+                                            response_format={"type": "json_object"})
+    content = answer.choices[0].message.content
+    assert content.lstrip().startswith("{")
+    if answer.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(content), dict)
+
+
 def test_tools_round_trip(client):
     """The model of the tests need not know tools: what is tested is that definitions, calls and results are taken."""
     if not client.models.list().data[0].model_extra.get("tools"):
@@ -142,6 +173,8 @@ def test_thinking_is_asked_for(client):
     ({"n": 9}, "n"),
     ({"stop": [""]}, "stop[0]"),
     ({"response_format": {"type": "no such"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"format": "date"}}}},
+     "response_format.json_schema.schema"),
     ({"messages": []}, "messages"),
     ({"logit_bias": {"99999999": 1}}, "logit_bias"),
 ])
