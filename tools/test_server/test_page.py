@@ -129,7 +129,7 @@ def test_stopping(open_page, server):
     page.run("sampling = ((plain) => () => ({ ...plain(), ignore_eos: true }))(sampling)")
     page.write("Once upon a time" + Keys.ENTER)
     page.until(page.is_live)
-    page.until(lambda: page.find(".turn.model .body").text)
+    page.until(lambda: page.run("return document.querySelector('.turn.model .body')?.textContent"))
     page.find("#input").send_keys(Keys.ESCAPE)
     page.until(lambda: not page.is_live())
     assert "stopped" in page.find(".turn.model .foot").text
