@@ -51,6 +51,12 @@ class BenchCommand final : public Command {
     app->add_option("-r,--repeat", repetitions_, "Repetitions")->check(CLI::Range(1, 1000));
     app->add_option("--chunk", chunk_, "Most tokens of one step")->check(CLI::Range(1, 8192));
     app->add_flag("--profile", profile_wanted_, "Time by operation as well");
+    app->footer(
+        "Examples:\n"
+        "  facet bench -m ./model\n"
+        "  facet bench --synthetic e2b --quant 4 -p 512 -n 128 -b 1,4    no model needed; 2 GB of memory\n"
+        "\n"
+        "ppN reads a prompt of N tokens, tgN generates N; @dD after D tokens.");
     auto* json = app->add_flag("--json", json_, "One JSON object");
     auto* csv = app->add_flag("--csv", csv_, "Comma-separated values");
     auto* markdown = app->add_flag("--md", markdown_, "A Markdown table");

@@ -131,6 +131,12 @@ class ChatCommand final : public Command {
     model_.declare_model(*app);
     app->add_option("--system", system_, "System message: how the model should behave")->type_name("TEXT");
     app->add_flag("--think", thinking_, "Let the model think before it answers");
+    app->footer(
+        "Examples:\n"
+        "  facet chat\n"
+        "  facet chat -m google/gemma-4-E2B-it --system \"Answer in one sentence.\"\n"
+        "\n"
+        "In the chat, /help lists what can be typed. Ctrl-C stops an answer, Ctrl-D ends the chat.");
     app->add_option("-n,--tokens", max_tokens_, "Most tokens an answer; 0: until the context is full")
         ->check(CLI::Range(0, INT32_MAX));
     sampling_.declare(*app);

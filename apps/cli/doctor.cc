@@ -61,6 +61,7 @@ class DoctorCommand final : public Command {
     CLI::App* app =
         program.add_subcommand("doctor", "Show what this machine offers and what Facet would pick");
     app->add_flag("--json", json_, "As JSON");
+    app->footer("Example:\n  facet doctor");
     return app;
   }
 

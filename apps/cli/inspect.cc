@@ -64,6 +64,7 @@ class InspectCommand final : public Command {
         ->envname("FACET_MODEL");
     app->add_flag("--tensors", tensors_, "List every weight");
     app->add_flag("--json", json_, "As JSON");
+    app->footer("Example:\n  facet inspect ./model --tensors");
     return app;
   }
 

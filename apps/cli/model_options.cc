@@ -14,7 +14,9 @@ namespace facet::cli {
 namespace fs = std::filesystem;
 
 void ModelOptions::declare_model(CLI::App& app) {
-  app.add_option("-m,--model", model, "Model: a directory, a file, or org/name in the Hugging Face cache")
+  app.add_option("-m,--model", model,
+                 "A directory, a file, or org/name in the Hugging Face cache (default: the model that ships "
+                 "with Facet)")
       ->envname("FACET_MODEL")
       ->type_name("MODEL");
 }
@@ -27,11 +29,13 @@ void ModelOptions::declare_backend(CLI::App& app) {
       ->envname("FACET_ISA");
   app.add_option("--threads", threads, "CPU threads (default: one a core that the process may use)")
       ->envname("FACET_THREADS")
+      ->default_str("")
       ->check(CLI::Range(0, 1024));
   app.add_option("--ctx", context, "Tokens of context (default: the model's, at most 4096)")
       ->envname("FACET_CTX")
+      ->default_str("")
       ->check(CLI::Range(0, 1 << 24));
-  app.add_option("--kv", kv, "Type of the key/value cache: bf16 or q8")
+  app.add_option("--kv", kv, "Type of the key/value cache (default: the backend's)")
       ->envname("FACET_KV")
       ->check(CLI::IsMember({"f32", "bf16", "q8"}));
 }

@@ -28,6 +28,10 @@ class PerplexityCommand final : public Command {
     app->add_option("--reference", reference_, "A model to compare with: mean KL divergence, same top token")
         ->type_name("MODEL");
     app->add_flag("--json", json_, "The result as JSON");
+    app->footer(
+        "Examples:\n"
+        "  facet perplexity text.txt -m ./model\n"
+        "  facet perplexity text.txt -m ./model-4bit --reference ./model");
     model_.declare_backend(*app);
     app->get_option("--ctx")->description(
         fmt::format("Tokens a window (default: the model's context, at most {})", kDefaultContext));

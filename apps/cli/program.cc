@@ -19,13 +19,14 @@ namespace {
 
 constexpr const char* kFooter =
     "Examples:\n"
-    "  facet run \"Once upon a time\"                 complete a prompt with the model that ships with "
-    "Facet\n"
-    "  facet chat -m google/gemma-4-E2B-it           chat with a model in the Hugging Face cache\n"
-    "  facet run -m ./model -n 64 --json < prompt.txt -\n"
-    "  facet inspect ./model                          what a checkpoint holds and needs\n"
+    "  facet run \"Once upon a time\"           complete a prompt with the model that ships with Facet\n"
+    "  facet chat -m google/gemma-4-E2B-it    chat with a model in the Hugging Face cache\n"
+    "  facet serve                            an OpenAI-compatible server and a chat page on port 8080\n"
+    "  facet inspect ./model                  what a checkpoint holds and needs\n"
     "\n"
-    "MODEL is a directory, a file, or org/name in the Hugging Face cache.\n"
+    "`facet COMMAND --help` lists a command's options and shows how it is used.\n"
+    "MODEL is a directory, a file, or org/name in the Hugging Face cache; left out, the model that ships "
+    "with Facet.\n"
     "Exit codes: 0 ok, 1 the check or the run failed, 2 usage, 3 bad model or input, 4 device or memory,\n"
     "130 interrupted.";
 
@@ -66,7 +67,7 @@ int run_program(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error, not a silent death
   std::signal(SIGXFSZ, SIG_IGN);  // so is a limit on the size of files
 
-  CLI::App program("Facet runs Gemma 4 models on CPUs and NVIDIA GPUs.", "facet");
+  CLI::App program("Facet runs Google's Gemma 4 and Gemma 3 models: text in, text out.", "facet");
   program.footer(kFooter);
   program.set_version_flag("--version", std::string(build_id()), "Print the version");
   program.require_subcommand(1);

@@ -25,29 +25,35 @@ class QuantizeCommand final : public Command {
  public:
   CLI::App* declare(CLI::App& program) override {
     CLI::App* app = program.add_subcommand("quantize", "Write a model with smaller weights");
-    app->add_option("IN", model_.model, "Model: a directory, a file, or org/name in the Hugging Face cache")
+    app->add_option("IN", model_.model, "A directory, a file, or org/name in the Hugging Face cache")
         ->required();
     app->add_option("OUT", out_, "A new directory for MLX's layout, or a new file NAME.gguf")->required();
     const auto bits = [&](const char* name, auto& value, const char* help) {
       return app->add_option(name, value, help)->check(CLI::IsMember({4, 8, 16}));
     };
-    mlx_only_ = {
-        bits("--bits", options_.bits, "Bits of a weight; 16: bf16, not quantized"),
-        app->add_option("--group-size", options_.group_size, "Weights that share a scale and a bias")
-            ->check(CLI::IsMember({32, 64, 128})),
-        bits("--ple-bits", options_.ple_bits, "Bits of the per-layer table, projections and gates"),
-        bits("--head-bits", head_bits_, "Bits of the token embedding, the head (default: as --bits)"),
-        app->add_option("--method", method_, "How scales are chosen: MLX's rule, or a search")
-            ->check(CLI::IsMember({"rtn", "search"})),
-        app->add_option("--calibration", calibration_,
-                        "A text whose activations say which errors matter to the search")
-            ->type_name("FILE")};
+    mlx_only_ = {bits("--bits", options_.bits, "Bits of a weight; 16: bf16, not quantized"),
+                 app->add_option("--group-size", options_.group_size, "Weights that share a scale and a bias")
+                     ->check(CLI::IsMember({32, 64, 128})),
+                 bits("--ple-bits", options_.ple_bits, "Bits of the per-layer table, projections and gates"),
+                 bits("--head-bits", head_bits_, "Bits of the token embedding, the head (default: as --bits)")
+                     ->default_str(""),
+                 app->add_option("--method", method_, "How scales are chosen: MLX's rule, or a search")
+                     ->check(CLI::IsMember({"rtn", "search"})),
+                 app->add_option("--calibration", calibration_,
+                                 "A text whose activations say which errors matter to the search")
+                     ->type_name("FILE")};
     type_option_ = app->add_option("--type", type_, "Weights of a GGUF file")
                        ->check(CLI::IsMember({"f16", "q8_0", "q4_0"}));
     app->add_option("--threads", model_.threads, "CPU threads (default: one a core that the process may use)")
         ->envname("FACET_THREADS")
+        ->default_str("")
         ->check(CLI::Range(0, 1024));
     app->add_flag("--json", json_, "The result as JSON");
+    app->footer(
+        "Examples:\n"
+        "  facet quantize ./model ./model-4bit                    MLX's layout, 4 bits\n"
+        "  facet quantize ./model ./model-4bit --method search --calibration text.txt\n"
+        "  facet quantize ./model model.gguf --type q4_0          a file that llama.cpp loads");
     return app;
   }
 

@@ -32,8 +32,14 @@ class RunCommand final : public Command {
         ->check(CLI::Range(0, INT32_MAX));
     app->add_option("--ids", ids_, "Token ids instead of text, as 2,3,4; needs no tokenizer")
         ->delimiter(',')
-        ->type_name("IDS");
+        ->type_name("IDS")
+        ->default_str("");
     app->add_flag("--json", json_, "One JSON object instead of streamed text");
+    app->footer(
+        "Examples:\n"
+        "  facet run \"Once upon a time\"\n"
+        "  facet run -m ./model -n 64 --json - < prompt.txt\n"
+        "  facet run --ids 2,3,4 --greedy -n 16 -m ./model");
     sampling_.declare(*app);
     model_.declare_backend(*app);
     return app;

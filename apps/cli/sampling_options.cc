@@ -37,6 +37,7 @@ void SamplingOptions::declare(CLI::App& app) {
   app.add_option("--stop", stop, "End the answer before this text; may be repeated")
       ->group(group)
       ->type_name("TEXT")
+      ->default_str("")
       ->take_all()
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "Go on past the model's end-of-answer tokens")->group(group);

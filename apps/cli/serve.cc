@@ -35,6 +35,14 @@ class ServeCommand final : public Command {
     declare_access(*app);
     declare_limits(*app);
     model_.declare_backend(*app);
+    app->footer(
+        "Examples:\n"
+        "  facet serve --port 0                      the model that ships with Facet, on any free port\n"
+        "  facet serve -m ./model --parallel 16 --ctx 8192\n"
+        "  FACET_API_KEY=KEY facet serve --host 0.0.0.0\n"
+        "\n"
+        "Then open http://127.0.0.1:8080 in a browser, or point an OpenAI client at "
+        "http://127.0.0.1:8080/v1.");
     return app;
   }
 
@@ -65,11 +73,13 @@ class ServeCommand final : public Command {
     app.add_option("--allow-host", options_.access.allowed_hosts,
                    "A Host to answer to besides localhost and addresses; may be repeated")
         ->group(group)
+        ->default_str("")
         ->take_all()
         ->allow_extra_args(false);
     app.add_option("--allow-origin", options_.access.allowed_origins,
                    "A web page's origin that may use the server, as https://NAME; * is any; may be repeated")
         ->group(group)
+        ->default_str("")
         ->take_all()
         ->allow_extra_args(false);
   }

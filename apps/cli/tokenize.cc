@@ -29,9 +29,16 @@ class TokenizeCommand final : public Command {
         ->envname("FACET_MODEL")
         ->type_name("MODEL");
     app->add_flag("--no-bos", no_bos_, "Do not put <bos> first");
-    app->add_option("--ids", ids_, "Decode these ids instead, as 2,3,4")->delimiter(',')->type_name("IDS");
+    app->add_option("--ids", ids_, "Decode these ids instead, as 2,3,4")
+        ->delimiter(',')
+        ->type_name("IDS")
+        ->default_str("");
     app->add_flag("--jsonl", jsonl_, "Read {\"text\"} lines on stdin, write {\"ids\"} lines");
     app->add_flag("--json", json_, "{\"ids\", \"tokens\"} instead of a table");
+    app->footer(
+        "Examples:\n"
+        "  facet tokenize \"Once upon a time\"\n"
+        "  facet tokenize --ids 2,3,4 -m ./tokenizer.json");
     return app;
   }
 

@@ -24,6 +24,11 @@ class ValidateCommand final : public Command {
         ->required();
     app->add_option("--chunk", chunk_, "Most tokens a step")->check(CLI::Range(1, 1 << 16));
     app->add_flag("--json", json_, "The result as JSON");
+    app->footer(
+        "Example:\n"
+        "  facet validate ./model trace.safetensors --backend reference\n"
+        "\n"
+        "tools/generate_traces.py makes a trace of a checkpoint with transformers.");
     model_.declare_backend(*app);
     return app;
   }
