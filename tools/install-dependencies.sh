@@ -4,7 +4,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build git ca-certificates nlohmann-json3-dev libcli11-dev libfmt-dev libedit-dev
-       libboost-dev zlib1g-dev)
+       libboost-dev)
 test=(libgtest-dev libgmock-dev libbenchmark-dev liblzma-dev xz-utils clang-14 libclang-rt-14-dev llvm-14 python3)
 lint=(clang-format-14 clang-tidy-14)
 
