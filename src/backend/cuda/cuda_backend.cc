@@ -114,7 +114,7 @@ bool CudaBackend::multiply_large(const float* x, int rows, const cuda::DeviceMat
     cuda::to_bf16(w, out, weight_bf16_.get(), stream_);
     weights = weight_bf16_.get();
   }
-  return library_->multiply(weights, x_bf16_.get(), rows, out, w.cols, y, stream_);
+  return library_->multiply({weights, x_bf16_.get(), rows, out, w.cols, y, out, false}, stream_);
 }
 
 void CudaBackend::rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,

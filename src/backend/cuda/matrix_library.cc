@@ -24,7 +24,7 @@ bool find(void* library, const char* name, F*& function) {
 }  // namespace
 
 struct MatrixLibrary::State {
-  using Shape = std::tuple<int64_t, int64_t, int64_t>;  // rows, out, cols
+  using Shape = std::tuple<int64_t, int64_t, int64_t, int64_t, bool>;  // rows, out, cols, y_stride, y_bf16
   struct Plan {
     bool usable = false;
     cublasLtMatmulDesc_t operation = nullptr;
@@ -83,27 +83,35 @@ struct MatrixLibrary::State {
 
   /// The library is column-major: yᵀ [out, rows] = (wᵀ)ᵀ xᵀ.
   bool make(const Shape& shape, Plan& plan) const {
-    const auto [rows, out, cols] = shape;
+    const auto [rows, out, cols, y_stride, y_bf16] = shape;
     const auto r = static_cast<uint64_t>(rows);
     const auto o = static_cast<uint64_t>(out);
     const auto c = static_cast<uint64_t>(cols);
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const size_t workspace_bytes = kWorkspaceBytes;
+    const uint32_t alignment = 16;
     cublasLtMatmulPreference_t preference = nullptr;
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      return preference_set(preference, attribute, &value, sizeof(value)) == CUBLAS_STATUS_SUCCESS;
+    };
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    const bool ok = desc_create(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
-                    desc_set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)) ==
-                        CUBLAS_STATUS_SUCCESS &&
-                    layout_create(&plan.w, CUDA_R_16BF, c, o, cols) == CUBLAS_STATUS_SUCCESS &&
-                    layout_create(&plan.x, CUDA_R_16BF, c, r, cols) == CUBLAS_STATUS_SUCCESS &&
-                    layout_create(&plan.y, CUDA_R_32F, o, r, out) == CUBLAS_STATUS_SUCCESS &&
-                    preference_create(&preference) == CUBLAS_STATUS_SUCCESS &&
-                    preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes,
-                                   sizeof(workspace_bytes)) == CUBLAS_STATUS_SUCCESS &&
-                    heuristic(handle, plan.operation, plan.w, plan.x, plan.y, plan.y, preference, 1, &result,
-                              &found) == CUBLAS_STATUS_SUCCESS &&
-                    found > 0;
+    const bool ok =
+        desc_create(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
+        desc_set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)) ==
+            CUBLAS_STATUS_SUCCESS &&
+        layout_create(&plan.w, CUDA_R_16BF, c, o, cols) == CUBLAS_STATUS_SUCCESS &&
+        layout_create(&plan.x, CUDA_R_16BF, c, r, cols) == CUBLAS_STATUS_SUCCESS &&
+        layout_create(&plan.y, y_bf16 ? CUDA_R_16BF : CUDA_R_32F, o, r, y_stride) == CUBLAS_STATUS_SUCCESS &&
+        preference_create(&preference) == CUBLAS_STATUS_SUCCESS &&
+        prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes) &&
+        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment) &&
+        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment) &&
+        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment) &&
+        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment) &&
+        heuristic(handle, plan.operation, plan.w, plan.x, plan.y, plan.y, preference, 1, &result, &found) ==
+            CUBLAS_STATUS_SUCCESS &&
+        found > 0;
     if (preference != nullptr) (void)preference_destroy(preference);
     plan.algorithm = result.algo;
     return ok;
@@ -119,9 +127,9 @@ std::unique_ptr<MatrixLibrary> MatrixLibrary::open() {
   return std::unique_ptr<MatrixLibrary>(new MatrixLibrary(std::move(state)));
 }
 
-bool MatrixLibrary::multiply(const void* w, const void* x, int64_t rows, int64_t out, int64_t cols, float* y,
-                             cudaStream_t stream) noexcept {
-  const auto [place, fresh] = state_->plans.try_emplace({rows, out, cols});
+bool MatrixLibrary::multiply(const Product& product, cudaStream_t stream) noexcept {
+  const auto& [w, x, rows, out, cols, y, y_stride, y_bf16] = product;
+  const auto [place, fresh] = state_->plans.try_emplace({rows, out, cols, y_stride, y_bf16});
   State::Plan& plan = place->second;
   if (fresh) plan.usable = state_->make(place->first, plan);
   if (!plan.usable) return false;

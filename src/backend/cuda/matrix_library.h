@@ -8,6 +8,16 @@
 
 namespace facet::cuda {
 
+/// y = x Wᵀ with both operands in bf16 and f32 sums.
+struct Product {
+  const void* w = nullptr;              // [out, cols]
+  const void* x = nullptr;              // [rows, cols]
+  int64_t rows = 0, out = 0, cols = 0;  ///< cols a multiple of 8
+  void* y = nullptr;                    // [rows, out], rows `y_stride` elements apart
+  int64_t y_stride = 0;
+  bool y_bf16 = false;  ///< with out and y_stride multiples of 8; otherwise f32
+};
+
 class MatrixLibrary {
  public:
   /// Null where the library is not installed.
@@ -16,10 +26,8 @@ class MatrixLibrary {
   MatrixLibrary(const MatrixLibrary&) = delete;
   MatrixLibrary& operator=(const MatrixLibrary&) = delete;
 
-  /// y = x Wᵀ. x: [rows, cols] bf16, w: [out, cols] bf16, y: [rows, out] f32, cols a multiple of 8. False
-  /// when the library has no kernel for the shape.
-  [[nodiscard]] bool multiply(const void* w, const void* x, int64_t rows, int64_t out, int64_t cols, float* y,
-                              cudaStream_t stream) noexcept;
+  /// False when the library has no kernel for the shape. Pointers are aligned to 16 bytes.
+  [[nodiscard]] bool multiply(const Product& product, cudaStream_t stream) noexcept;
 
  private:
   struct State;
