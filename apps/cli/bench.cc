@@ -49,7 +49,8 @@ class BenchCommand final : public Command {
     list("-d,--depth", depths_, 0, "Tokens in the cache before each test");
     list("-b,--batch", batches_, 1, "Sequences decoded together in the tg tests");
     app->add_option("-r,--repeat", repetitions_, "Repetitions")->check(CLI::Range(1, 1000));
-    app->add_option("--chunk", chunk_, "Most tokens of one step")->check(CLI::Range(1, 8192));
+    app->add_option("--chunk", chunk_, "Most tokens of one step; 0: the backend's choice")
+        ->check(CLI::Range(0, 8192));
     app->add_flag("--profile", profile_wanted_, "Time by operation as well");
     app->footer(
         "Examples:\n"
@@ -260,7 +261,7 @@ class BenchCommand final : public Command {
   std::vector<int> depths_ = {0};
   std::vector<int> batches_ = {1};
   int repetitions_ = 5;
-  int chunk_ = 512;
+  int chunk_ = 0;
   bool profile_wanted_ = false;
   bool json_ = false;
   bool csv_ = false;

@@ -157,6 +157,9 @@ class Backend {
   /// The cache's type when nobody asks for another.
   [[nodiscard]] virtual KvType default_kv_type() const noexcept { return KvType::kBF16; }
 
+  /// Rows of a step at which prompts go fastest.
+  [[nodiscard]] virtual int preferred_chunk() const noexcept { return 512; }
+
   // --- primitives ---------------------------------------------------------------------------------------
   /// out[r] = scale · table[ids[r]], the first `cols` columns. out: [rows, cols].
   virtual void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,

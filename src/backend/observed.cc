@@ -27,6 +27,7 @@ class Observed final : public Backend {
     inner_->reserve(limits);
   }
   [[nodiscard]] KvType default_kv_type() const noexcept override { return inner_->default_kv_type(); }
+  [[nodiscard]] int preferred_chunk() const noexcept override { return inner_->preferred_chunk(); }
 
   void matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept override {
     if (const auto stored = stored_.find(&w); stored != stored_.end()) observer_(stored->second, x, rows);

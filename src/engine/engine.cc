@@ -41,7 +41,7 @@ Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const En
   kv.type = options.kv.value_or(backend_->default_kv_type());
   kv.sequences = options.sequences;
   kv.context = options.context > 0 ? options.context : std::min(model.context_length, options.most_context);
-  kv.chunk = std::min(options.chunk, kv.context);
+  kv.chunk = std::min(options.chunk > 0 ? options.chunk : backend_->preferred_chunk(), kv.context);
   constexpr int64_t kMaxBlocks = 1 << 20;  // 64 Mi tokens
   const int64_t block_bytes = std::max<int64_t>(1, KvCache::block_bytes(model, kv.type));
   kv.shared_pages = static_cast<int>(std::min(options.prefix_bytes / block_bytes, kMaxBlocks));

@@ -23,7 +23,7 @@ struct EngineOptions {
   int context = 0;               ///< tokens a sequence; 0: the model's, at most `most_context`
   int most_context = 4096;
   int sequences = 1;           ///< slots
-  int chunk = 512;             ///< most rows of one step
+  int chunk = 0;               ///< most rows of one step; 0: what the backend prefers
   int logit_rows = 0;          ///< most rows of one logits() call; 0: as many as sequences, at least 16
   std::optional<KvType> kv;    ///< the backend's default when empty
   int64_t prefix_bytes = 0;    ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
