@@ -4,6 +4,7 @@
 
 #include "backend/cuda/device_weight.h"
 #include "backend/top_experts.h"
+#include "base/error.h"
 
 namespace facet {
 namespace {
@@ -24,6 +25,7 @@ const cuda::DeviceMatrix& matrix(const Weight& w) noexcept {
 CudaBackend::CudaBackend() : device_(cuda::open_device()) {
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   library_ = cuda::MatrixLibrary::open();
+  prefill_.emplace(stream_, library_.get(), device_);
 }
 
 CudaBackend::~CudaBackend() {
@@ -46,6 +48,7 @@ void CudaBackend::download(void* host, const void* from, size_t bytes) {
   cuda::check(cudaGetLastError(), "starting a kernel");
   cuda::check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the GPU");
   cuda::check(cudaStreamSynchronize(stream_), "running a step");
+  if (prefill_->failed()) throw Error(ErrorCode::kDevice, "cuda: cuBLASLt failed to compute a product");
 }
 
 void CudaBackend::copy(void* to, const void* from, size_t bytes) {
@@ -70,6 +73,15 @@ void CudaBackend::reserve(const Limits& limits) {
     weight_bf16_ = allocate(static_cast<size_t>(2 * largest_weight_));
     x_bf16_ = allocate(static_cast<size_t>(2 * limits.rows * widest_));
   }
+  // Gates and ups side by side in bf16 take what one of them does in f32.
+  cuda::PrefillScratch scratch{scratch_.h,   scratch_.y,         scratch_.up,    int64_t{2} * limits.ffn_dim,
+                               scratch_.ple, weight_bf16_.get(), largest_weight_};
+  if (const int64_t qkv = limits.q_width + int64_t{2} * limits.kv_width; qkv > scratch.wide_columns) {
+    wide_ = allocate(static_cast<size_t>(2 * limits.rows * qkv));
+    scratch.wide = wide_.get();
+    scratch.wide_columns = qkv;
+  }
+  prefill_->reserve(limits, scratch);
   // Spans are for few queries over many keys: enough of them to occupy every multiprocessor twice.
   span_queries_ = std::max<int64_t>(limits.q_heads, int64_t{2} * device_.multiprocessors);
   const int64_t results = span_queries_ * kMostSpans;
@@ -108,13 +120,17 @@ bool CudaBackend::multiply_large(const float* x, int rows, const cuda::DeviceMat
   const bool stored_bf16 = w.codes_kind == cuda::Codes::kBF16;
   if (library_ == nullptr || w.cols % 16 != 0 || (!stored_bf16 && w.rows * w.cols > kMostCopied))
     return false;
-  cuda::to_bf16(x, rows * w.cols, x_bf16_.get(), stream_);
+  const void* in = x;
+  if (rows < cuda::kPrefillFrom || !prefill_->holds_bf16(x)) {
+    cuda::to_bf16(x, rows * w.cols, x_bf16_.get(), stream_);
+    in = x_bf16_.get();
+  }
   const void* weights = w.codes;
   if (!stored_bf16) {
     cuda::to_bf16(w, out, weight_bf16_.get(), stream_);
     weights = weight_bf16_.get();
   }
-  return library_->multiply({weights, x_bf16_.get(), rows, out, w.cols, y, out, false}, stream_);
+  return library_->multiply({weights, in, rows, out, w.cols, y, out, false}, stream_);
 }
 
 void CudaBackend::rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,
@@ -132,6 +148,7 @@ void CudaBackend::kv_store(const float* k, const float* v, const Rows& rows, con
 
 void CudaBackend::attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
                          float* out) noexcept {
+  if (prefills(rows.count) && prefill_->attend(q, rows, shape, kv, out)) return;
   const int64_t queries = int64_t{rows.count} * shape.q_heads;
   const int keys = shape.window > 0 ? std::min(shape.window, limits_.context) : limits_.context;
   cuda::AttentionSpans spans = spans_;
@@ -181,6 +198,39 @@ void CudaBackend::experts(const float* h, const float* probabilities, int rows, 
     cuda::experts_down(matrix(*moe.down), expert_m_, chosen_, expert_weights_, count, moe.top_k, hidden,
                        out + r * hidden, stream_);
   }
+}
+
+bool CudaBackend::prefills(int rows) noexcept {
+  if (rows >= cuda::kPrefillFrom && !tapped()) return true;
+  prefill_->forget();
+  return false;
+}
+
+void CudaBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
+  if (!prefills(rows.count) || !prefill_->qkv_rope_store(x, rows, args))
+    Backend::qkv_rope_store(x, rows, args);
+}
+
+void CudaBackend::project_add(const float* a, int rows, const Weight& w, const float* norm, float eps,
+                              float* x, const ProjectNames& names) noexcept {
+  if (!prefills(rows) || !prefill_->project_add(a, rows, matrix(w), norm, eps, x))
+    Backend::project_add(a, rows, w, norm, eps, x, names);
+}
+
+void CudaBackend::geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate,
+                        const Weight& up, float* m) noexcept {
+  if (!prefills(rows) || !prefill_->geglu(x, rows, norm, eps, matrix(gate), matrix(up), m))
+    Backend::geglu(x, rows, norm, eps, gate, up, m);
+}
+
+void CudaBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept {
+  if (!prefills(rows) || !prefill_->per_layer_embed(x, rows, args)) Backend::per_layer_embed(x, rows, args);
+}
+
+void CudaBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
+                                   float* out) noexcept {
+  if (!prefills(rows.count) || !prefill_->per_layer_inputs(x0, rows, layers, args, out))
+    Backend::per_layer_inputs(x0, rows, layers, args, out);
 }
 
 }  // namespace facet

@@ -7,10 +7,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <optional>
+
 #include "backend/backend.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/matrix_library.h"
+#include "backend/cuda/prefill.h"
 
 namespace facet {
 
@@ -31,6 +34,7 @@ class CudaBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;
+  [[nodiscard]] int preferred_chunk() const noexcept override { return 4096; }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
               float* out) noexcept override;
@@ -54,17 +58,30 @@ class CudaBackend final : public Backend {
   void experts(const float* h, const float* probabilities, int rows, const MoeArgs& moe,
                float* out) noexcept override;
 
+  void qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept override;
+  void project_add(const float* a, int rows, const Weight& w, const float* norm, float eps, float* x,
+                   const ProjectNames& names) noexcept override;
+  void geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate, const Weight& up,
+             float* m) noexcept override;
+  void per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept override;
+  void per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
+                        float* out) noexcept override;
+
  private:
+  /// Whether a step of this many rows is prefill_'s to try.
+  [[nodiscard]] bool prefills(int rows) noexcept;
   [[nodiscard]] bool multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
                                     float* y) noexcept;
 
   cuda::Device device_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<cuda::MatrixLibrary> library_;
+  std::optional<cuda::Prefill> prefill_;
   int64_t largest_weight_ = 0;  // elements, of those that multiply_large takes
   int64_t widest_ = 0;          // columns of any weight
   Buffer weight_bf16_;          // [largest_weight_]
   Buffer x_bf16_;               // [rows, widest_]
+  Buffer wide_;                 // [rows, q and k and v] bf16, where scratch_.up is narrower
   Buffer span_memory_;
   cuda::AttentionSpans spans_;  // room for span_queries_ · kMostSpans
   int64_t span_queries_ = 0;

@@ -41,7 +41,13 @@ Device open_device() {
   check(status, "looking for a GPU");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, 0), "reading the GPU's properties");
-  Device device{properties.name, properties.major, properties.minor, properties.multiProcessorCount, 0, 0};
+  Device device{properties.name,
+                properties.major,
+                properties.minor,
+                properties.multiProcessorCount,
+                0,
+                0,
+                properties.sharedMemPerBlockOptin};
   if (device.major < kOldestMajor)
     throw Error(ErrorCode::kDevice,
                 fmt::format("cuda: {} has compute capability {}.{}, 8.0 or later is needed", device.name,

@@ -18,8 +18,12 @@ struct Device {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   int multiprocessors = 0;
-  size_t memory = 0;       ///< bytes
-  size_t free_memory = 0;  ///< bytes, now
+  size_t memory = 0;                 ///< bytes
+  size_t free_memory = 0;            ///< bytes, now
+  size_t shared_memory_a_block = 0;  ///< bytes, the most that a kernel may ask for
+
+  /// Compute capability 9.0: what is compiled for sm_90a runs on it and on nothing else.
+  [[nodiscard]] bool hopper() const noexcept { return major == 9 && minor == 0; }
 };
 
 /// The first device. Throws Error{kDevice} with a reason where there is no driver, no device, or one too old.
