@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import sample
 import train
 import vocabulary
 from evaluate import HeldOut, xz_bits_per_byte
+from grammar.tales import Teller
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,15 +30,16 @@ def make_corpus(paths: argparse.Namespace) -> None:
 
 
 def make_tokenizer(paths: argparse.Namespace) -> None:
-    """Learns WORK/tokenizer.json from the corpus without its held-out tales."""
+    """Learns WORK/tokenizer.json from the corpus without its held-out tales, and from tales of the grammar."""
     documents = corpus.training(corpus.load(paths.work / "corpus.jsonl"))
-    vocabulary.build([document.text for document in documents], paths.work / "tokenizer.json")
+    teller = Teller(random.Random(1))
+    told = [teller.tell().text for _ in range(3000)]
+    vocabulary.build([*(document.text for document in documents), *told], paths.work / "tokenizer.json")
 
 
-def train_both(paths: argparse.Namespace) -> None:
-    """Trains the teacher, then Fable: WORK/teacher.safetensors and WORK/fable.safetensors."""
-    train.train(recipes.TEACHER, paths.work, [])
-    train.train(recipes.FABLE, paths.work, [recipes.TEACHER.name])
+def train_fable(paths: argparse.Namespace) -> None:
+    """Trains WORK/fable.safetensors."""
+    train.train(recipes.FABLE, paths.work)
 
 
 def write_checkpoint(paths: argparse.Namespace) -> None:
@@ -69,14 +72,14 @@ def print_samples(paths: argparse.Namespace) -> None:
 
 def trained(work: Path) -> torch.nn.Module:
     """The weights that training left, in bfloat16's precision, as weights are usually published."""
-    net = train.load(work / f"{recipes.FABLE.name}.safetensors", recipes.FABLE.shape)
+    net = train.load(work / f"{recipes.FABLE.name}.safetensors")
     return net.bfloat16().float()
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "corpus": make_corpus,
     "tokenizer": make_tokenizer,
-    "train": train_both,
+    "train": train_fable,
     "write": write_checkpoint,
     "evaluate": evaluate,
     "golden": make_golden,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import books
+import prose
 import sources
 
 # Whole tales kept from training, the tokenizer's too: lesser known ones of every collection, no second version of
@@ -54,18 +55,24 @@ class Document:
 
 def build(archives: Path, destination: Path) -> None:
     """Writes every document to `destination` (JSON lines) and prints what each book gave."""
-    total = 0
+    total = dropped = 0
     with destination.open("w", encoding="utf-8") as lines:
         for text in sources.TEXTS:
             size = count = 0
             for title, paragraphs in books.sections(text.layout, sources.read(text, archives)):
-                document = Document(text.title, title, text.genre, title in HELD_OUT, paragraphs)
+                held_out = title in HELD_OUT
+                if not held_out:  # what is measured on stays as it was written
+                    clean = [paragraph for paragraph in paragraphs if not prose.insults(paragraph)]
+                    dropped += len(paragraphs) - len(clean)
+                    paragraphs = clean
+                document = Document(text.title, title, text.genre, held_out, paragraphs)
                 lines.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
                 size += len(document.text.encode())
                 count += 1
             print(f"{text.title:34} {text.genre:9} {count:4} sections {size / 1e6:6.2f} MB")
             total += size
     print(f"{'':34} {'':9} {'':4} total    {total / 1e6:6.2f} MB")
+    print(f"{dropped} paragraphs left out for the words that they use of peoples")
 
 
 def load(path: Path) -> list[Document]:

@@ -57,11 +57,6 @@ def fable(dropout: float = 0.0) -> Gemma4TextConfig:
     return configuration(hidden=256, intermediate=768, heads=4, dropout=dropout)
 
 
-def teacher(dropout: float = 0.0) -> Gemma4TextConfig:
-    """The wider model that Fable is distilled from."""
-    return configuration(hidden=512, intermediate=1536, heads=4, dropout=dropout)
-
-
 def create(config: Gemma4TextConfig, seed: int, dropout: float = 0.0) -> Gemma4ForCausalLM:
     """A model with fresh weights, its layer scalars trainable and `dropout` on what is added to the residual."""
     torch.manual_seed(seed)

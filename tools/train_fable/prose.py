@@ -6,6 +6,13 @@ import re
 
 _VERSE_INDENT = 3
 _SENTENCE_END = re.compile(r"""[.!?…]["')]*$""")
+# Words for peoples that the books use as insults, or that have become insults.
+_INSULTS = re.compile(
+    r"\b(?:nig+[aeu]r\w*|negro\w*|negress\w*|dark(?:y|ey|ies)|blackamoors?|coolies?|chinam[ae]n|injuns?|redskins?"
+    r"|squaws?|half-breeds?|mulatto\w*|jew(?:s|ess|esses|ish)?|jewy|gipsy|gips(?:y's|ies)|gyps(?:y|ies)|hottentots?"
+    r"|heathens?|savages|dagoes?|dagos?|mohammedans?|blacks)\b",
+    re.IGNORECASE,
+)
 
 
 def paragraphs(text: str) -> list[str]:
@@ -41,6 +48,11 @@ def normalise(text: str) -> str:
 def ends_a_sentence(text: str) -> bool:
     """Whether `text` stops where a reader would accept a stop."""
     return _SENTENCE_END.search(text) is not None
+
+
+def insults(text: str) -> bool:
+    """Whether `text` has a word for a people that nobody should learn from it."""
+    return _INSULTS.search(text) is not None
 
 
 def _double_the_quotes(text: str) -> str:

@@ -51,11 +51,17 @@ def dequantise(codes: Tensor, scales: Tensor, biases: Tensor) -> Tensor:
     return (scales.float()[..., None] * codes + biases.float()[..., None]).flatten(-2)
 
 
-def straight_through(name: str, weight: Tensor) -> Tensor:
-    """`weight` as the file will hold it; gradients pass as if it had not been rounded."""
-    width = bits(name)
-    stored = weight.detach().bfloat16().float() if width is None else dequantise(*affine(weight, width))
-    return weight + (stored - weight).detach()
+def stored(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The values that the file will hold for `weights`, float32. All groups of one width are rounded at once."""
+    result = {name: weight.bfloat16().float() for name, weight in weights.items() if bits(name) is None}
+    for width in (4, 8):
+        chosen = {name: weight for name, weight in weights.items() if bits(name) == width}
+        groups = torch.cat([weight.detach().reshape(-1, GROUP) for weight in chosen.values()])
+        rounded = dequantise(*affine(groups, width))
+        sizes = [weight.numel() // GROUP for weight in chosen.values()]
+        for (name, weight), part in zip(chosen.items(), rounded.split(sizes), strict=True):
+            result[name] = part.reshape(weight.shape)
+    return result
 
 
 def pack(codes: Tensor, width: int) -> np.ndarray:

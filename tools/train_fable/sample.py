@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from transformers import Gemma4ForCausalLM
 
 import checkpoint
 import vocabulary
@@ -35,6 +35,7 @@ CHATS = (
     "Make up a story about a mouse and a lion.",
     "Continue: The door opened, and in came a little dwarf.",
 )
+STOPS = (vocabulary.EOS, vocabulary.END_OF_TURN, vocabulary.TOOL_RESPONSE)
 
 
 def chat_prompt(text: str) -> str:
@@ -43,26 +44,35 @@ def chat_prompt(text: str) -> str:
 
 
 @torch.no_grad()
-def samples(folder: Path, count: int = 320, seed: int = 1, temperature: float | None = None) -> None:
-    """Prints a continuation of every prompt at the checkpoint's own sampling settings."""
+def continuations(net: Gemma4ForCausalLM, tokenizer: Tokenizer, prompts: list[str], count: int) -> list[str]:
+    """At most `count` tokens after each prompt, all drawn at once at the checkpoint's own sampling settings."""
+    device = next(net.parameters()).device
+    encoded = [tokenizer.encode(prompt).ids for prompt in prompts]
+    longest = max(map(len, encoded))
+    ids = torch.tensor([[vocabulary.PAD] * (longest - len(row)) + row for row in encoded], device=device)
+    out = net.generate(
+        ids,
+        attention_mask=(ids != vocabulary.PAD).long(),
+        max_new_tokens=count,
+        eos_token_id=list(STOPS),
+        pad_token_id=vocabulary.PAD,
+        **checkpoint.SAMPLING,
+    )[:, longest:].tolist()
+    return [_text(tokenizer, row) for row in out]
+
+
+def _text(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The text up to the first token that stops, or an ellipsis where none did."""
+    end = next((at for at, token in enumerate(ids) if token in STOPS), None)
+    text = tokenizer.decode(ids[:end], skip_special_tokens=False)
+    return text if end is not None else f"{text} …"
+
+
+def samples(folder: Path, count: int = 320, seed: int = 1) -> None:
+    """Prints a continuation of every prompt."""
     net = checkpoint.read(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    settings = dict(checkpoint.SAMPLING)
-    if temperature is not None:
-        settings["temperature"] = temperature
-    random.seed(seed)
     torch.manual_seed(seed)
-    for prompt, shown in [(text, text) for text in PLAIN] + [(chat_prompt(text), text) for text in CHATS]:
-        ids = torch.tensor([tokenizer.encode(prompt).ids])
-        stops = [vocabulary.EOS, vocabulary.END_OF_TURN, vocabulary.TOOL_RESPONSE]
-        out = net.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=count,
-            eos_token_id=stops,
-            pad_token_id=vocabulary.PAD,
-            **settings,
-        )[0, ids.shape[1] :].tolist()
-        ended = out[-1] in stops
-        text = tokenizer.decode(out[:-1] if ended else out, skip_special_tokens=False)
-        print(f"=== {shown}\n{text}{'' if ended else ' …'}\n", flush=True)
+    for shown, prompts in ((PLAIN, list(PLAIN)), (CHATS, [chat_prompt(text) for text in CHATS])):
+        for prompt, text in zip(shown, continuations(net, tokenizer, prompts, count), strict=True):
+            print(f"=== {prompt}\n{text}\n", flush=True)

@@ -1,8 +1,9 @@
-"""Draws training sequences from the corpus: half plain text, half chats in Gemma 4's format."""
+"""Draws training sequences: plain text and chats in Gemma 4's format, from the corpus and from the story grammar."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import requests_for_stories as ask
 import small_talk
 import vocabulary
 from corpus import Document
+from grammar.tales import Tale, Teller
 
 CONTEXT = 1024
 IGNORED = -100  # label of a token that is not learned
@@ -40,29 +42,40 @@ class Mixture:
     """How often each kind of text is drawn."""
 
     plain: float
+    told: float  # part that the story grammar tells; the rest comes from the books
     genres: tuple[tuple[str, float], ...]
-    asked_for: tuple[tuple[str, float], ...]  # what answers a request for a story
 
 
-# Early on every genre is read about as often as there is text of it; late, tales most of all.
+# Early on the novels have more of a share; late, tales are nearly all that is read.
 EARLY = Mixture(
     plain=0.5,
-    genres=(("tale", 0.22), ("children", 0.13), ("novel", 0.65)),
-    asked_for=(("tale", 0.45), ("children", 0.35), ("novel", 0.2)),
+    told=0.5,
+    genres=(("tale", 0.3), ("children", 0.2), ("novel", 0.5)),
 )
 LATE = Mixture(
     plain=0.5,
-    genres=(("tale", 0.6), ("children", 0.2), ("novel", 0.2)),
-    asked_for=(("tale", 0.8), ("children", 0.18), ("novel", 0.02)),
+    told=0.7,
+    genres=(("tale", 0.55), ("children", 0.2), ("novel", 0.25)),
 )
+# What a chat that the grammar answers begins with, and how often.
+_TOLD_KINDS = {
+    "subject": 0.4,
+    "two": 0.1,
+    "named": 0.1,
+    "theme": 0.08,
+    "title": 0.08,
+    "open": 0.12,
+    "short": 0.06,
+    "go on": 0.06,
+}
 
 
 class Sampler:
-    """An endless, seeded stream of (inputs, labels), each [CONTEXT] int64."""
+    """An endless, seeded stream of (inputs, labels), each [CONTEXT] int32."""
 
     def __init__(self, documents: list[Document], tokenizer: Tokenizer, seed: int, mixture: Mixture) -> None:
         self._tokenizer = tokenizer
-        self._random = random.Random(seed)
+        self.reseed(str(seed))
         self._mixture = mixture
         self._newline = tokenizer.token_to_id("\n")
         self._blank = tokenizer.token_to_id("\n\n")
@@ -74,6 +87,7 @@ class Sampler:
     def reseed(self, seed: str) -> None:
         """Starts another stream over the same documents."""
         self._random = random.Random(seed)
+        self._teller = Teller(self._random)
 
     def mix(self, mixture: Mixture) -> None:
         """Draws by `mixture` from here on."""
@@ -111,10 +125,14 @@ class Sampler:
         ids: list[int] = []
         learned: list[bool] = []
         while len(ids) <= CONTEXT:
-            passages = self._draw(self._mixture.genres)
-            starts = passages.paragraph_starts
-            start = 0 if self._random.random() < 0.35 else self._random.choice(starts)
-            piece = [vocabulary.BOS, *passages.ids[start:], vocabulary.EOS]
+            if self._random.random() < self._mixture.told:
+                told = self._encode_tale(self._teller.tell().paragraphs)
+            else:
+                passages = self._draw(self._mixture.genres)
+                starts = passages.paragraph_starts
+                start = 0 if self._random.random() < 0.35 else self._random.choice(starts)
+                told = passages.ids[start : start + CONTEXT]
+            piece = [vocabulary.BOS, *told, vocabulary.EOS]
             ids += piece
             learned += [False] + [True] * (len(piece) - 1)
         return ids, learned
@@ -126,8 +144,14 @@ class Sampler:
         learned: list[bool] = []
         while CONTEXT + 1 - len(ids) >= 160:
             chat_ids, chat_learned = self._chat(CONTEXT + 1 - len(ids))
+            if not any(chat_learned):
+                break
             ids += chat_ids
             learned += chat_learned
+        if len(ids) <= CONTEXT - 40:  # no room for another conversation: a tale's beginning, cut off at the end
+            piece = [vocabulary.BOS, *self._encode_tale(self._teller.tell().paragraphs), vocabulary.EOS]
+            ids += piece
+            learned += [False] + [True] * (len(piece) - 1)
         return ids, learned
 
     def _chat(self, room: int) -> tuple[list[int], list[bool]]:
@@ -135,9 +159,10 @@ class Sampler:
         chat = _Chat(self, room)
         if self._random.random() < 0.15:
             chat.turn("system", self._encode(self._random.choice(ask.SYSTEMS)), learned=False)
-        kind = self._random.choices(
-            ("title", "subject", "open", "go on", "ending", "small talk"), (0.2, 0.36, 0.12, 0.2, 0.04, 0.08)
-        )[0]
+        if self._random.random() < max(0.7, self._mixture.told):
+            self._told(chat)
+            return chat.ids, chat.learned
+        kind = self._random.choices(("title", "go on", "ending", "small talk"), (0.35, 0.4, 0.05, 0.2))[0]
         if kind == "small talk":
             chat.exchange(*self._random.choice(small_talk.PAIRS))
             return chat.ids, chat.learned
@@ -147,29 +172,112 @@ class Sampler:
             self._story(chat, kind)
         return chat.ids, chat.learned
 
+    # Chats about tales of the grammar.
+
+    def _told(self, chat: _Chat) -> None:
+        """A request and a tale that answers it, then perhaps questions about the tale or a second one."""
+        kind = self._random.choices(list(_TOLD_KINDS), list(_TOLD_KINDS.values()))[0]
+        tale = self._teller.tell(short=True if kind == "short" or chat.room < 520 else None)
+        paragraphs = list(tale.paragraphs)
+        if kind == "go on":
+            opening, rest = _after_sentence(paragraphs[0])
+            request = self._random.choice(ask.GO_ON_FROM).format(text=opening)
+            paragraphs = [rest, *paragraphs[1:]] if rest else paragraphs[1:]
+        else:
+            request = self._request(kind, tale)
+        if not self._answer(chat, request, paragraphs):
+            return
+        while self._random.random() < 0.45:
+            follow = self._random.choices(("ask", "thank", "another"), (0.45, 0.25, 0.3))[0]
+            if follow == "ask":
+                question, answer = self._about(tale)
+                if chat.room < 70:
+                    return
+                chat.exchange(question, answer)
+            elif follow == "thank":
+                if chat.room < 70:
+                    return
+                chat.exchange(*self._random.choice(small_talk.THANKS))
+            else:
+                short = chat.room < 520 or self._random.random() < 0.3
+                tale = self._teller.tell(short)
+                templates = self._random.choice((ask.ANOTHER, ask.ANOTHER_ABOUT, ask.SHORTER if short else ask.ANOTHER))
+                request = self._random.choice(templates).format(subject=tale.hero.plain)
+                if not self._answer(chat, request, tale.paragraphs):
+                    return
+
+    def _request(self, kind: str, tale: Tale) -> str:
+        """What a user might say to be told `tale`."""
+        hero = tale.hero
+        if kind == "title":
+            request = self._named(ask.BY_TITLE, tale.title)
+        elif kind == "open":
+            request = self._random.choice(ask.OPEN)
+        elif kind == "theme":
+            request = self._random.choice(ask.BY_THEME).format(theme=self._random.choice(tale.about))
+        elif kind == "short":
+            request = self._random.choice((*ask.SHORT, *ask.SHORTER)).format(subject=hero.plain)
+        elif kind == "named" and hero.name:
+            request = self._random.choice(ask.BY_SUBJECT_AND_NAME).format(subject=hero.plain, name=hero.name)
+        else:
+            subject = hero.plain
+            if kind == "two" and tale.others:
+                both = [subject, self._random.choice(tale.others).plain]
+                self._random.shuffle(both)
+                subject = " and ".join(both)
+            elif self._random.random() < 0.12:
+                subject = subject.replace(" ", f" {hero.adjective} ", 1)
+                subject = re.sub(r"^an? (?=([a-z]))", lambda m: "an " if m[1] in "aeiou" else "a ", subject)
+            request = self._random.choice(ask.BY_SUBJECT).format(subject=subject)
+        return request[0].lower() + request[1:] if self._random.random() < 0.08 else request
+
+    def _about(self, tale: Tale) -> tuple[str, str]:
+        """A question about `tale` and its answer."""
+        hero = tale.hero
+        kinds = [
+            (ask.WHO, f"It was about {hero.form('a', self._random)}."),
+            (ask.WANT, tale.want),
+            (ask.LESSON, tale.lesson),
+        ]
+        if hero.name:
+            kinds.append((ask.NAME, f"The {hero.kind.noun}'s name was {hero.name}."))
+        questions, answer = self._random.choice(kinds)
+        return self._random.choice(questions).format(hero=hero.kind.noun), answer
+
+    def _answer(self, chat: _Chat, request: str, paragraphs: list[str]) -> bool:
+        """Adds the request and the tale, in one turn or, now and then, two; False if there is no room for it."""
+        ids = self._encode_tale(paragraphs)
+        if chat.room < len(ids) + 60:
+            return False
+        if len(paragraphs) > 3 and self._random.random() < 0.12:
+            cut = self._random.randint(2, len(paragraphs) - 1)
+            parts = [self._encode_tale(paragraphs[:cut]), self._encode_tale(paragraphs[cut:])]
+        else:
+            parts = [ids]
+        for part in parts:
+            chat.turn("user", self._encode(request), learned=False)
+            chat.turn("model", part, learned=True)
+            request = self._random.choice(ask.MORE)
+        return True
+
+    def _encode_tale(self, paragraphs: list[str]) -> list[int]:
+        """The paragraphs' tokens, apart by an empty line."""
+        return self._encode("\n\n".join(paragraphs))
+
+    # Chats about the books.
+
     def _story(self, chat: _Chat, kind: str) -> None:
         """A request and a story, perhaps in several turns."""
-        if kind == "subject":
-            passages = self._draw(self._mixture.asked_for)
-            start = 0 if self._random.random() < 0.3 else self._random.choice(passages.scene_starts)
-            opening = self._tokenizer.decode(passages.ids[start : start + 250])
-            subject = ask.subjects(opening, self._random)
-            request = self._random.choice(ask.BY_SUBJECT).format(subject=subject) if subject else ask.OPEN[0]
-        elif kind == "open":
-            passages, start = self._draw((("tale", 1.0),)), 0
+        passages, start = self._draw((("tale", 0.9), ("children", 0.1))), 0
+        if not passages.document.title:
             request = self._random.choice(ask.OPEN)
+        elif kind == "ending":
+            earliest = len(passages.ids) - self._random.randint(100, 500)
+            near = [at for at in passages.paragraph_starts if at >= earliest]
+            start = near[0] if near else passages.paragraph_starts[-1]
+            request = self._named(ask.ENDING, passages.document.title)
         else:
-            passages, start = self._draw((("tale", 0.9), ("children", 0.1))), 0
-            if not passages.document.title:
-                start = self._random.choice(passages.scene_starts)
-                request = self._random.choice(ask.OPEN)
-            elif kind == "ending":
-                earliest = len(passages.ids) - self._random.randint(100, 500)
-                near = [at for at in passages.paragraph_starts if at >= earliest]
-                start = near[0] if near else passages.paragraph_starts[-1]
-                request = self._named(ask.ENDING, passages.document.title)
-            else:
-                request = self._named(ask.BY_TITLE, passages.document.title)
+            request = self._named(ask.BY_TITLE, passages.document.title)
         self._tell(chat, request, passages, start)
 
     def _named(self, templates: tuple[str, ...], title: str) -> str:
@@ -185,7 +293,7 @@ class Sampler:
         start = self._random.choice(passages.scene_starts)
         ends = [end for end in passages.sentence_ends if start < end <= start + 90]
         if not ends or ends[-1] == len(passages.ids):
-            return self._story(chat, "open")
+            return self._story(chat, "title")
         end = self._random.choice(ends[:3])
         text = self._tokenizer.decode(passages.ids[start:end])
         request = self._random.choice(ask.GO_ON_FROM).format(text=text)
@@ -262,6 +370,12 @@ class _Chat:
         self.turn("model", self._sampler._encode(answer), learned=True)
 
 
+def _after_sentence(paragraph: str) -> tuple[str, str]:
+    """The paragraph's first sentence, and the rest."""
+    end = re.search(r"\. (?=[A-Z])", paragraph)
+    return (paragraph[: end.start() + 1], paragraph[end.end() :]) if end else (paragraph, "")
+
+
 def _sentence_ends(tokens: list[str]) -> list[int]:
     """Offsets just after each token that ends a sentence."""
     ends = []
@@ -279,6 +393,6 @@ def _shifted(ids: list[int], learned: list[bool]) -> tuple[np.ndarray, np.ndarra
     """Inputs and next-token labels of exactly CONTEXT tokens, padded on the right."""
     ids, learned = ids[: CONTEXT + 1], learned[: CONTEXT + 1]
     padding = CONTEXT + 1 - len(ids)
-    tokens = np.array(ids + [vocabulary.PAD] * padding, dtype=np.int64)
+    tokens = np.array(ids + [vocabulary.PAD] * padding, dtype=np.int32)
     mask = np.array(learned + [False] * padding)
-    return tokens[:-1], np.where(mask[1:], tokens[1:], IGNORED)
+    return tokens[:-1], np.where(mask[1:], tokens[1:], np.int32(IGNORED))

@@ -1,13 +1,14 @@
-"""Trains one model: a teacher from the text alone, or Fable from the text and its teachers.
+"""Trains Fable.
 
-Fable's last steps run with its weights rounded as the file will round them (`quantise.straight_through`), so that the
-4-bit file loses almost nothing.
+The optimiser works on float32 masters; what the model computes with is a copy of them, which in the last steps is
+rounded as the file will round it, so that the 4-bit file loses almost nothing. Gradients pass as if it were not.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,34 +22,38 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Gemma4ForCausalLM
 
+import attention
 import corpus
 import model as architecture
 import quantise
 from evaluate import HeldOut
-from sequences import CONTEXT, EARLY, IGNORED, LATE, Sampler
+from sequences import EARLY, IGNORED, LATE, Sampler
 
-WORKERS = 5  # each draws sequences of its own, so their number is part of the recipe
+WORKERS = 11  # for each of the two mixtures; each draws sequences of its own, so their number is part of the recipe
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained. Steps are optimiser steps of `batch` sequences of 1,024 tokens."""
+    """How the model is trained. Steps are optimiser steps of `batch` sequences of 1,024 tokens.
+
+    With `seconds`, the schedule runs by the clock: that long after the start of the training it is complete, however
+    many steps were made.
+    """
 
     name: str
-    shape: str  # "teacher" or "fable"
     steps: int
     seed: int
-    batch: int = 16
+    seconds: float | None = None
+    batch: int = 32
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
-    dropout: float = 0.1
+    dropout: float = 0.05
     warm_up: int = 100
-    decay_from: float = 0.5  # part of the steps after which the rate falls, to nothing, along a cosine
-    late_from: float = 0.6  # part of the steps after which tales are most of what is read
-    distil: float = 0.0  # weight of the teachers' distributions in the loss
-    quantise_from: float = 1.0  # part of the steps after which weights are rounded
-    stop_after: int | None = None  # steps actually run, when the schedule's end is not reached
+    decay_from: float = 0.5  # part of the schedule after which the rate falls, to nothing, along a cosine
+    late_from: float = 0.6  # part of the schedule after which the late mixture is read
+    quantise_from: float = 1.0  # part of the schedule after which weights are rounded
     validations: int = 10
+    compiled: bool = True
 
 
 class Stream(IterableDataset):
@@ -58,44 +63,49 @@ class Stream(IterableDataset):
         self._sampler, self._seed = sampler, seed
 
     def __iter__(self) -> Iterator[tuple]:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers share the cores already
         worker = get_worker_info()
         self._sampler.reseed(f"{self._seed}-{worker.id if worker else 0}")
         return iter(self._sampler)
 
 
-def batches(sampler: Sampler, recipe: Recipe, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The recipe's batches: its early mixture of texts, then its late one."""
-    late = int(recipe.steps * recipe.late_from)
-    for mixture, steps, label in ((EARLY, late, "early"), (LATE, recipe.steps - late, "late")):
+def batches(sampler: Sampler, recipe: Recipe, workers: int) -> tuple[Iterator, Iterator]:
+    """The recipe's batches of its early and of its late mixture; both sets of workers start at once."""
+    streams = []
+    for mixture, label in ((EARLY, "early"), (LATE, "late")):
         sampler.mix(mixture)
-        stream = Stream(sampler, f"{recipe.seed}-{label}")
-        loader = DataLoader(stream, recipe.batch, num_workers=workers, pin_memory=torch.cuda.is_available())
-        for _, batch in zip(range(steps), loader, strict=False):
-            yield batch
+        loader = DataLoader(
+            Stream(sampler, f"{recipe.seed}-{label}"),
+            recipe.batch,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if workers else None,
+        )
+        streams.append(iter(loader))
+    return streams[0], streams[1]
 
 
-def optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, without decay for the norms' weights."""
-    norms = [parameter for name, parameter in net.named_parameters() if "norm" in name]
-    others = [parameter for name, parameter in net.named_parameters() if "norm" not in name]
-    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": norms, "weight_decay": 0.0}]
+def optimiser(masters: dict[str, Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW, without decay for the norms' weights and layer scalars."""
+    plain = [master for name, master in masters.items() if quantise.bits(name) is None]
+    others = [master for name, master in masters.items() if quantise.bits(name) is not None]
+    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.peak_rate, betas=(0.9, 0.98), fused=torch.cuda.is_available())
 
 
-def rate(recipe: Recipe, step: int) -> float:
-    """Learning rate at `step`: linear warm-up, constant, cosine to zero."""
-    decay = int(recipe.steps * recipe.decay_from)
+def rate(recipe: Recipe, step: int, done: float) -> float:
+    """Learning rate at `step`, when `done` of the schedule is over: linear warm-up, constant, cosine to zero."""
     if step < recipe.warm_up:
         return recipe.peak_rate * (step + 1) / recipe.warm_up
-    if step < decay:
+    if done < recipe.decay_from:
         return recipe.peak_rate
-    return recipe.peak_rate * 0.5 * (1 + math.cos(math.pi * (step - decay) / (recipe.steps - decay)))
+    return recipe.peak_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.decay_from) / (1 - recipe.decay_from)))
 
 
-def train(recipe: Recipe, work: Path, teachers: list[str], workers: int = WORKERS) -> float:
-    """Trains by `recipe` and saves the best weights by held-out bits per byte as WORK/NAME.safetensors.
+def train(recipe: Recipe, work: Path, workers: int = WORKERS) -> None:
+    """Trains by `recipe` and saves the weights as WORK/NAME.safetensors.
 
-    Returns those bits per byte; the log, one JSON line for each validation, is WORK/NAME.log.
+    The log, one JSON line for each validation, is WORK/NAME.log.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     architecture.fuse_norms()
@@ -103,79 +113,85 @@ def train(recipe: Recipe, work: Path, teachers: list[str], workers: int = WORKER
     documents = corpus.load(work / "corpus.jsonl")
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     held_out = HeldOut(corpus.held_out(documents), tokenizer)
-    sampler = Sampler(corpus.training(documents), tokenizer, recipe.seed, EARLY)
+    began = time.monotonic()
+    early, late = batches(Sampler(corpus.training(documents), tokenizer, recipe.seed, EARLY), recipe, workers)
 
-    shape = getattr(architecture, recipe.shape)
-    net = architecture.create(shape(recipe.dropout), recipe.seed, recipe.dropout).to(device)
-    ensemble = [load(work / f"{name}.safetensors", "teacher").to(device).eval() for name in teachers]
-    stepper = optimiser(net, recipe)
-    best, began = math.inf, time.monotonic()
+    net = architecture.create(architecture.fable(), recipe.seed, recipe.dropout).to(device).train()
+    net.config._attn_implementation = attention.NAME
+    measured = architecture.create(architecture.fable(), recipe.seed).to(device)
+    masters = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    stepper = optimiser(masters, recipe)
+    loss_of = torch.compile(_loss) if recipe.compiled else _loss
     log = (work / f"{recipe.name}.log").open("w", encoding="utf-8")
     log.write(json.dumps(asdict(recipe)) + "\n")
-    running = torch.zeros((), device=device)
-    every = max(1, recipe.steps // recipe.validations)
-    last = recipe.stop_after or recipe.steps
-    for step, (inputs, labels) in zip(range(last), batches(sampler, recipe, workers), strict=False):
-        net.train()
+    running, since = torch.zeros((), device=device), 0
+    rounded = False
+    validated = 0
+    compiled = began  # when the first steps, which compile, were over
+    step, done = 0, 0.0
+    while done < 1:
+        drawn = next(late if done >= recipe.late_from else early)
+        inputs, labels = (tensor.to(device, non_blocking=True).long() for tensor in drawn)
         for group in stepper.param_groups:
-            group["lr"] = rate(recipe, step)
-        rounded = step >= recipe.steps * recipe.quantise_from
-        loss = _loss(net, ensemble, inputs.to(device), labels.to(device), recipe.distil, rounded)
+            group["lr"] = rate(recipe, step, done)
+        if not rounded and done >= recipe.quantise_from:
+            rounded = True
+            _publish(net, masters, rounded)
+        loss = loss_of(net, inputs, labels)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        for name, parameter in net.named_parameters():
+            masters[name].grad, parameter.grad = parameter.grad, None
         stepper.step()
         stepper.zero_grad(set_to_none=True)
+        _publish(net, masters, rounded)
         running += loss.detach()
-        if (step + 1) % every == 0 or step + 1 == last:
-            found = held_out.bits_per_byte(_stored(net, rounded))
+        since += 1
+        step += 1
+        if (step == 3 or step % 10 == 0) and running.is_cuda:
+            torch.cuda.synchronize()  # so that the clock tells what has been computed
+        now = time.monotonic()
+        if step <= 3:
+            compiled = now
+        spent = (now - compiled) / max(1.0, began + recipe.seconds - compiled) if recipe.seconds else 0.0
+        done = max(step / recipe.steps, spent)
+        if step in (1, 50) or done >= 1 or int(done * recipe.validations) > validated:
+            validated = int(done * recipe.validations)
+            _publish(measured, masters, rounded)
             entry = {
-                "step": step + 1,
-                "loss": running.item() / every,
-                "held_out_bits_per_byte": found,
+                "step": step,
+                "done": round(done, 4),
+                "loss": running.item() / since,
+                "held_out_bits_per_byte": held_out.bits_per_byte(measured) if step > 50 else None,
                 "rounded": rounded,
-                "tokens_per_second": (step + 1) * recipe.batch * CONTEXT / (time.monotonic() - began),
+                "seconds": time.monotonic() - began,
             }
             running.zero_()
+            since = 0
             print(recipe.name, json.dumps(entry), flush=True)
             log.write(json.dumps(entry) + "\n")
             log.flush()
-            # once weights are rounded only rounded ones count
-            if found < best or (rounded and step + 1 - every < recipe.steps * recipe.quantise_from):
-                best = found
-                save(net, work / f"{recipe.name}.safetensors")
     log.close()
-    return best
+    save(masters, work / f"{recipe.name}.safetensors")
 
 
-def _loss(
-    net: Gemma4ForCausalLM,
-    teachers: list[Gemma4ForCausalLM],
-    inputs: Tensor,
-    labels: Tensor,
-    distil: float,
-    rounded: bool,
-) -> Tensor:
-    """Cross-entropy against the text, mixed with that against the teachers' mean distribution."""
-    base = net.model
-    weights = dict(base.named_parameters())
-    if rounded:
-        weights = {name: quantise.straight_through(name, weight) for name, weight in weights.items()}
-    keep = labels.flatten() != IGNORED
-    targets = labels.flatten()[keep]
+@torch.no_grad()
+def _publish(net: nn.Module, masters: dict[str, Tensor], rounded: bool) -> None:
+    """Gives the model the masters' values, as they are or as the file will hold them."""
+    names = [name for name, _ in net.named_parameters()]
+    parameters = list(net.parameters())
+    values = quantise.stored(masters) if rounded else masters
+    torch._foreach_copy_(parameters, [values[name] for name in names])
+
+
+def _loss(net: Gemma4ForCausalLM, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the labels [batch, tokens] that are not IGNORED."""
+    # every position is causal and none is padding on the left, so no mask is built
+    masks = {"full_attention": None, "sliding_attention": None}
     with _mixed_precision(inputs):
-        out = torch.func.functional_call(base, weights, (inputs,), {"use_cache": False})
-        hidden = out.last_hidden_state.flatten(0, 1)[keep]
-        log_p = functional.log_softmax(architecture.logits(base, hidden, weights["embed_tokens.weight"]), -1)
-    loss = functional.nll_loss(log_p, targets)
-    if not teachers:
-        return loss
-    wanted = torch.zeros_like(log_p)
-    with torch.no_grad(), _mixed_precision(inputs):
-        for teacher in teachers:
-            seen = teacher.model(inputs, use_cache=False).last_hidden_state.flatten(0, 1)[keep]
-            wanted += architecture.logits(teacher.model, seen, teacher.model.embed_tokens.weight).softmax(-1)
-    wanted /= len(teachers)
-    return (1 - distil) * loss - distil * (wanted * log_p).sum(-1).mean()
+        hidden = net.model(inputs, attention_mask=masks, use_cache=False).last_hidden_state
+        logits = architecture.logits(net.model, hidden, net.model.embed_tokens.weight)
+    return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
 
 def _mixed_precision(inputs: Tensor) -> torch.autocast:
@@ -183,27 +199,15 @@ def _mixed_precision(inputs: Tensor) -> torch.autocast:
     return torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.is_cuda)
 
 
-def _stored(net: Gemma4ForCausalLM, rounded: bool) -> nn.Module:
-    """`net`, or a copy of it with its weights as the file will hold them."""
-    if not rounded:
-        return net
-    copy = architecture.create(net.config, 0).to(net.device)
-    with torch.no_grad():
-        ours = dict(net.named_parameters())
-        for name, parameter in copy.named_parameters():
-            parameter.copy_(quantise.straight_through(name, ours[name]))
-    return copy
-
-
-def save(net: Gemma4ForCausalLM, path: Path) -> None:
+def save(weights: dict[str, Tensor], path: Path) -> None:
     """Writes the trained parameters, float32, under transformers' names."""
-    save_file({name: p.detach().float().cpu().contiguous() for name, p in net.named_parameters()}, path)
+    save_file({name: weight.detach().float().cpu().contiguous() for name, weight in weights.items()}, path)
 
 
-def load(path: Path, shape: str) -> Gemma4ForCausalLM:
-    """A model of `shape` with the weights that `save` wrote."""
-    net = architecture.create(getattr(architecture, shape)(), 0)
+def load(path: Path) -> Gemma4ForCausalLM:
+    """Fable with the weights that `save` wrote."""
+    net = architecture.create(architecture.fable(), 0)
     missing, unexpected = net.load_state_dict(load_file(path), strict=False)
     if unexpected or set(missing) - {"lm_head.weight"}:
-        raise RuntimeError(f"{path}: expected the parameters of a {shape}, missing {missing}, also {unexpected}")
+        raise RuntimeError(f"{path}: expected Fable's parameters, missing {missing}, also {unexpected}")
     return net
