@@ -106,4 +106,5 @@ def draw(kinds: Iterable[Kind], named: float, taken_names: Set[str], wicked: boo
     if chooser.random() < named:
         while not name or name in taken_names:
             name = names.draw(sex, "animal" in kind.tags, chooser)
-    return Character(kind, sex, name, chooser.choice(WICKED if wicked else kind.adjectives), chooser.choice(kind.homes))
+    adjectives = [word for word in (WICKED if wicked else kind.adjectives) if word not in kind.noun.split()]
+    return Character(kind, sex, name, chooser.choice(adjectives), chooser.choice(kind.homes))

@@ -117,7 +117,7 @@ PLOTS: tuple[Plot, ...] = (
         so," laughed {h.k}, "or you will fall asleep on the way."]
 
         "[I get where I want to go|I always arrive in the end|I am slow, but I do not stop]," said {s.k}. "[Let us
-        run a race| Shall we run a race|I will race you to the old mill], and we shall see [who is there first|who
+        run a race|Run a race with me|I will race you to the old mill], and we shall see [who is there first|who
         wins]."
 
         {H} [laughed until {h.he} had to sit down|thought that it was the best joke {h.he} had ever heard]. But all
@@ -131,11 +131,11 @@ PLOTS: tuple[Plot, ...] = (
         once|past the hedge, past the brook, past the sleeping {h.noun}].
 
         When {h} [woke up|looked up again], the sun was low. {H.He} [ran as {h.he} had never run before|jumped up
-        and ran], but it was too late. There sat {s} at the end of the road with {p} and [smiled|said, "Good
+        and ran], but it was too late. There sat {s} at the end of the road with the prize and [smiled|said, "Good
         evening! What kept you so long?"|said, "Well, here I am."]
 
         [{H} was ashamed, and from that day {h.he} never laughed at {s} again.|{H} hung {h.his} head. "You have
-        won," {h.he} said, "and I have been a fool."| Then {s} shared {p} with everybody, even with {h}, [and they
+        won," {h.he} said, "and I have been a fool."| Then {s} shared the prize with everybody, even with {h}, [and they
         became good friends|who had learned {h.his} lesson].]""",
     ),
     Plot(
@@ -234,9 +234,9 @@ PLOTS: tuple[Plot, ...] = (
 
         {H} ran off to [hide {h.his} treasure|eat where nobody could see {h.him}]. But {h.he} looked behind {h.him}
         all the time and not before {h.him}, and so [{h.he} stumbled over a root| {h.he} ran straight into a
-        tree|{h.he} slipped on the wet stones of the brook]. Down {h.he} fell, and {d} [fell into the water and was
-        gone|was spilled, every bit of it| lay in the mud]. {H} sat on the ground and [wept|did not know where to
-        look].
+        tree|{h.he} slipped on the wet stones of the brook]. Down {h.he} fell, and {h.his} dinner [fell into the
+        water and was gone|was spilled, every bit of it| lay in the mud]. {H} sat on the ground and [wept|did not know
+        where to look].
 
         Then who should come by but {a} and {b}! They had found [a bush full of berries|some bread and apples|a
         tree full of ripe plums], and they were [laughing together|sharing it like brothers]. "[Come and eat with
@@ -283,10 +283,10 @@ PLOTS: tuple[Plot, ...] = (
         roles={"h": "young, child, vain animal, sly small", "a": "worker grown, farm animal big"},
         slots={
             "w": (
-                {"one": "a wolf", "k": "the wolf", "cry": "Wolf"},
-                {"one": "a bear", "k": "the bear", "cry": "A bear"},
-                {"one": "fire", "k": "the fire", "cry": "Fire"},
-                {"one": "a flood", "k": "the water", "cry": "The river is rising"},
+                {"cry": "Wolf", "none": "wolf"},
+                {"cry": "A bear", "none": "bear"},
+                {"cry": "Fire", "none": "fire"},
+                {"cry": "The river is rising", "none": "flood"},
             )
         },
         about=("telling the truth", "lying"),
@@ -296,7 +296,7 @@ PLOTS: tuple[Plot, ...] = (
         of something funny. {H.He} ran out and cried as loudly as {h.he} could, "{W.cry}! {W.cry}! Help, help!"
 
         {A.a} heard it and came running as fast as {a.he} could, and all the neighbours came too. But there was no
-        {w.cry}. There was only {h}, who [lay on the ground and laughed|laughed till the tears ran down]. "[It was
+        {w.none}. There was only {h}, who [lay on the ground and laughed|laughed till the tears ran down]. "[It was
         only a joke|How funny you all look]!" said {h}. {A} [shook {a.his} head|was angry] and went back to work.
 
         {@next_day} {h} did the same thing again. "{W.cry}! {W.cry}!" And again they all came running, and again
@@ -384,7 +384,7 @@ PLOTS: tuple[Plot, ...] = (
         come.
 
         At that moment {d.a} came along. "[May I help?|Let me help, too!]" said {d.k}. They all laughed. "[You are
-        much too small|What can you do]?" they said. But {h} said, "[Every little helps|Let {d.him} try]." So {d.k}
+        much too small,|What can you do?]" they said. But {h} said, "[Every little helps|Let {d.him} try]." So {d.k}
         took hold of {c.k}, {c.k} took hold of {b.k}, {b.k} took hold of {a.k}, {a.k} took hold of {h.k}, and they
         pulled and pulled, and — plop! — up came the {v}, and they all fell down on top of one another.
 
@@ -457,9 +457,9 @@ PLOTS: tuple[Plot, ...] = (
         lesson="Kindness always comes back to you.",
         text="""{@begin:h} {@ordinary:h}
 
-        {@one_day} in autumn {h} found {b.a} lying [in the grass|on the doorstep|under the hedge]. One of {b.his}
-        wings was broken. "All the other birds have flown away to the south," said {b.k}, "and I cannot follow
-        them. [When the snow comes, I must die.|I shall never fly again.]"
+        [One day|One morning] in autumn {h} found {b.a} lying [in the grass|on the doorstep|under the hedge]. One
+        of {b.his} wings was broken. "All the other birds have flown away to the south," said {b.k}, "and I cannot
+        follow them. [When the snow comes, I must die.|I shall never fly again.]"
 
         "[You shall stay with me|Come home with me]," said {h}. {H.He} [carried {b.him} home as gently as {h.he}
         could|picked {b.him} up with great care], made {b.him} a bed of [moss|wool|soft hay], and tied up the wing

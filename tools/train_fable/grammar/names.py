@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 _HERS = """
 Anna Elsa Greta Martha Lisbet Rosalind Clara Nell Molly Hanna Ida Marit Sofie Lucy Alma Flora Ivy Hazel Daisy Lily
@@ -27,14 +28,15 @@ _STARTS = (
 )
 _MIDDLES = "a e i o u an en in or ar is a i"
 _HER_ENDS = "na la ra lia ma nda tta ssa bell wyn sel ne da"
-_HIS_ENDS = "n rik do bert mund l k s ric ton wick rin tus ber"
+_HIS_ENDS = "n rik do bert mund lo ko sen ric ton wick rin tus ber"
 
 
 def draw(sex: str, animal: bool, chooser: random.Random) -> str:
     """A name for a he ("m") or a she ("f"); one in four is made up, so that no list can be learned by heart."""
     if chooser.random() < 0.25:
         ends = _HER_ENDS if sex == "f" else _HIS_ENDS
-        return "".join(chooser.choice(part.split()) for part in (_STARTS, _MIDDLES, ends))
+        name = "".join(chooser.choice(part.split()) for part in (_STARTS, _MIDDLES, ends))
+        return re.sub(r"(.)\1\1", r"\1\1", name)  # not "Ilisssa"
     if animal and chooser.random() < 0.6:
         return chooser.choice(_ANYONE)
     return chooser.choice(_HERS if sex == "f" else _HIS)

@@ -124,8 +124,7 @@ SEASONS: tuple[tuple[str, str], ...] = (
         The air smelled of hay.|It was so still that one could hear the dew fall.]""",
     ),
     (
-        """[One day|One morning|One autumn day|One windy morning|One day in autumn, when the leaves were falling|
-        Now one day]""",
+        """[One day|One morning|One autumn day|One windy morning|One day in autumn|Now one day]""",
         """[The leaves were red and yellow, and the air smelled of apples.|A thick mist lay over the fields.|
         The wind howled, and the rain beat against the leaves.|Dark clouds hung low over the hills.|
         The swallows had already flown away.|The wind shook the last nuts from the trees.]""",

@@ -203,7 +203,7 @@ PLOTS: tuple[Plot, ...] = (
         eldest, "I am not your servant." And the {w.k} [said nothing|only nodded].
 
         {@next_day} the second {h.child} went to the well, and there sat the {w.k} again. "Please, give me a drink
-        of water." "[I have no time|Why should I]?" said the second. And the {w.k} said nothing.
+        of water." "[I have no time,|Why should I?]" said the second. And the {w.k} said nothing.
 
         On the third day {h.n} went to the well. "[Dear child|My child], I am so thirsty," said the {w.k}. "[You
         shall have the best water there is|With all my heart]," said {h.n}, and {h.he} [rinsed the cup three
@@ -256,9 +256,9 @@ PLOTS: tuple[Plot, ...] = (
         [It was so still that one could hear the candles burn.|Everyone held their breath.] {@Think:h} "{R3.a},"
         {h.he} said at last.
 
-        "[Right again|That is the answer]!" cried {k.k}. "[Who taught you to be so clever?|How did you know that?]"
-        "[Nobody|I keep my eyes and ears open]," said {h}. "{@modest}" Then {k.k} [laughed and gave {h.him}
-        {p}|kept {k.his} word, and {h} got {p}], and {@feast}. {@end:h}""",
+        "[Right again|That is the answer]!" cried {k.k}. "[Who taught you to be so clever?"
+        "Nobody|How did you know that?" "I keep my eyes and ears open]," said {h}. "{@modest}" Then {k.k} [laughed and
+        gave {h.him} {p}|kept {k.his} word, and {h} got {p}], and {@feast}. {@end:h}""",
         weight=1.2,
     ),
     Plot(
@@ -311,13 +311,13 @@ PLOTS: tuple[Plot, ...] = (
         slots={
             "s": (
                 {
-                    "w1": "a big sausage",
+                    "w1": "I had a big sausage",
                     "it": "the sausage",
                     "w2": "that it hung from your nose",
                     "on": "there it hung, fast to the end of {h.his} nose, and nobody could pull it off",
                 },
                 {
-                    "w1": "a cake as big as a wheel",
+                    "w1": "I had a cake as big as a wheel",
                     "it": "the cake",
                     "w2": "that you were a mouse, to nibble at it all day",
                     "on": "{h.he} was no bigger than a thumb and had whiskers and a tail",
@@ -329,7 +329,7 @@ PLOTS: tuple[Plot, ...] = (
                     "on": "the rain came down in streams, and the water rose to the window",
                 },
                 {
-                    "w1": "a house full of gold",
+                    "w1": "I had a house full of gold",
                     "it": "the gold",
                     "w2": "that you sat on the church tower",
                     "on": "{h.he} rose up in the air and sat on the tip of the church tower, and could not get down",
@@ -347,7 +347,7 @@ PLOTS: tuple[Plot, ...] = (
 
         {H} went home and sat down to think. "[Shall I wish for a castle?|What shall I wish for?]" {h.he} said.
         {H.He} thought until [{h.his} head ached|it was night], and at last {h.he} grew hungry. "Oh," {h.he}
-        sighed, "I wish I had {s.w1}!" No sooner had {h.he} said it than there it was.
+        sighed, "I wish {s.w1}!" No sooner had {h.he} said it than there it was.
 
         "[Foolish {h.noun}|What have you done]!" cried a neighbour who had looked in at the window. "You could have
         wished for a kingdom. [I wish|And now you have nothing but that. One could almost wish] {s.w2}!" [But {h}
@@ -355,7 +355,7 @@ PLOTS: tuple[Plot, ...] = (
         {h.his} anger.] And at once {s.on}.
 
         There was a great to-do. [They pulled and they pushed, but it was of no use.|{H} wept and wrung {h.his}
-        hands.] There was only one wish left. {@Think:h} "[I could still be rich|What good is gold to me now]?"
+        hands.] There was only one wish left. {@Think:h} "[I could still be rich,|What good is gold to me now?]"
         {h.he} said. "No! I wish that everything were just as it was before."
 
         And so it was. {S.it} was gone, and {h} sat by {h.his} stove as before. [{H.He} had no more than in the

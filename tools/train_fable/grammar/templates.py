@@ -14,7 +14,8 @@ from functools import cache
 from typing import Protocol
 
 _MARKS = re.compile(r"[\[\]|]|\{[^{}]*\}")
-_ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou])(?!one\b|onc|uni|use|eu)")
+_ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou]|hono|hones|hour)(?!one\b|onc|uni|use|eu)")
+_OPENING_QUOTE = re.compile(r'(?:^|(?<=\s))" +')
 _SENTENCE_START = re.compile(r'(?:^|(?<=[.!?] )|(?<=\." )|(?<=\n))([a-z])')
 
 Part = str | tuple  # text, ("choice", alternatives) or ("name", what stands between the braces)
@@ -80,6 +81,7 @@ class Expander:
         raw = re.sub(r" {2,}", " ", raw)
         raw = re.sub(r" +([,.;:!?\n])", r"\1", raw)
         raw = re.sub(r"\n +", "\n", raw).replace(",,", ",")
+        raw = _OPENING_QUOTE.sub('"', raw)
         raw = re.sub(r"([?!])[,.](?=\")", r"\1", raw)  # "[Why not?|So be it,]" said …
         raw = _ARTICLE.sub(r"\1n ", raw)
         return _SENTENCE_START.sub(lambda match: match[1].upper(), raw.strip())
