@@ -34,16 +34,11 @@ WORKERS = 11  # for each of the two mixtures; each draws sequences of its own, s
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the model is trained. Steps are optimiser steps of `batch` sequences of 1,024 tokens.
-
-    With `seconds`, the schedule runs by the clock: that long after the start of the training it is complete, however
-    many steps were made.
-    """
+    """How the model is trained. Steps are optimiser steps of `batch` sequences of 1,024 tokens."""
 
     name: str
     steps: int
     seed: int
-    seconds: float | None = None
     batch: int = 32
     peak_rate: float = 2e-3
     weight_decay: float = 0.1
@@ -127,9 +122,8 @@ def train(recipe: Recipe, work: Path, workers: int = WORKERS) -> None:
     running, since = torch.zeros((), device=device), 0
     rounded = False
     validated = 0
-    compiled = began  # when the first steps, which compile, were over
-    step, done = 0, 0.0
-    while done < 1:
+    for step in range(recipe.steps):
+        done = step / recipe.steps
         drawn = next(late if done >= recipe.late_from else early)
         inputs, labels = (tensor.to(device, non_blocking=True).long() for tensor in drawn)
         for group in stepper.param_groups:
@@ -147,22 +141,15 @@ def train(recipe: Recipe, work: Path, workers: int = WORKERS) -> None:
         _publish(net, masters, rounded)
         running += loss.detach()
         since += 1
-        step += 1
-        if (step == 3 or step % 10 == 0) and running.is_cuda:
-            torch.cuda.synchronize()  # so that the clock tells what has been computed
-        now = time.monotonic()
-        if step <= 3:
-            compiled = now
-        spent = (now - compiled) / max(1.0, began + recipe.seconds - compiled) if recipe.seconds else 0.0
-        done = max(step / recipe.steps, spent)
-        if step in (1, 50) or done >= 1 or int(done * recipe.validations) > validated:
+        done = (step + 1) / recipe.steps
+        if step + 1 in (1, 50) or int(done * recipe.validations) > validated:
             validated = int(done * recipe.validations)
             _publish(measured, masters, rounded)
             entry = {
-                "step": step,
+                "step": step + 1,
                 "done": round(done, 4),
                 "loss": running.item() / since,
-                "held_out_bits_per_byte": held_out.bits_per_byte(measured) if step > 50 else None,
+                "held_out_bits_per_byte": held_out.bits_per_byte(measured) if step >= 50 else None,
                 "rounded": rounded,
                 "seconds": time.monotonic() - began,
             }
