@@ -47,6 +47,17 @@ struct Rows {
   const int32_t* tokens = nullptr;     // [count]
   const int32_t* positions = nullptr;  // [count]
   const int32_t* sequences = nullptr;  // [count]
+  bool distinct = false;               ///< no two rows are of one sequence
+  int last_position = 0;               ///< the largest
+};
+
+/// What decides which kernels a step takes, and how many blocks of them.
+struct StepShape {
+  int rows = 0;
+  int outputs = 0;     ///< rows whose hidden state is wanted
+  bool whole = false;  ///< rows that nobody wants go through all layers, too
+  bool distinct = false;
+  int last_position = 0;
 };
 
 struct AttentionShape {
@@ -160,6 +171,12 @@ class Backend {
   /// Rows of a step at which prompts go fastest.
   [[nodiscard]] virtual int preferred_chunk() const noexcept { return 512; }
 
+  // --- steps --------------------------------------------------------------------------------------------
+  /// Announces a step's operations. False: the backend knew them and has issued them itself; they must not be
+  /// issued again. Otherwise end_step() follows them.
+  [[nodiscard]] virtual bool begin_step(const StepShape& /*shape*/) noexcept { return true; }
+  virtual void end_step() noexcept {}
+
   // --- primitives ---------------------------------------------------------------------------------------
   /// out[r] = scale · table[ids[r]], the first `cols` columns. out: [rows, cols].
   virtual void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
@@ -224,6 +241,13 @@ class Backend {
                                 float* out) noexcept;
   /// out = cap · tanh(h Wᵀ / cap); no cap when it is 0. out: [rows, vocabulary].
   virtual void logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept;
+
+  /// How many of the likeliest of `width` logits top() can find; 0 where it would be no faster than the host.
+  [[nodiscard]] virtual int most_top(int /*width*/) const noexcept { return 0; }
+  /// The `count` ≤ most_top(width) likeliest of each row of logits [rows, width] and their ids, on the host:
+  /// [rows, count] each, in any order; of equals the lower ids, and −1 where a row has fewer numbers. Waits.
+  virtual void top(const float* /*logits*/, int /*rows*/, int /*width*/, int /*count*/, int32_t* /*ids*/,
+                   float* /*values*/) {}
 
   // --- traces -------------------------------------------------------------------------------------------
   /// From now on shows activations to `tap` under `scope` + name; null stops.

@@ -55,6 +55,9 @@ Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const En
       std::make_unique<ForwardPass>(checkpoint_.spec, weights_, *cache_, *backend_, max_rows, logit_rows);
   for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_})
     ids->reserve(static_cast<size_t>(max_rows));
+  const auto most_top = static_cast<size_t>(backend_->most_top(model.vocab_size));
+  top_ids_.reserve(most_top * static_cast<size_t>(logit_rows));
+  top_.reserve(most_top * static_cast<size_t>(logit_rows));
   logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
 }
 
@@ -100,6 +103,17 @@ std::span<const float> Engine::logits(int first, int count) {
   const auto size = static_cast<size_t>(count) * static_cast<size_t>(spec().vocab_size);
   backend_->download(logits_.data(), values, size * sizeof(float));
   return {logits_.data(), size};
+}
+
+std::span<const TokenLogit> Engine::top(int first, int count, int likeliest) {
+  const size_t size = static_cast<size_t>(count) * static_cast<size_t>(likeliest);
+  if (likeliest > backend_->most_top(spec().vocab_size)) return {};
+  const float* values = forward_->logits(first, count);
+  top_ids_.resize(size);
+  backend_->top(values, count, spec().vocab_size, likeliest, top_ids_.data(), logits_.data());
+  top_.resize(size);
+  for (size_t i = 0; i < size; ++i) top_[i] = {logits_[i], top_ids_[i]};
+  return top_;
 }
 
 }  // namespace facet

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/profiled.h"
+#include "engine/token_logit.h"
 #include "formats/checkpoint.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
@@ -73,6 +74,9 @@ class Engine {
   std::span<const float> logits(int output);
   /// Logits [count, vocab] of outputs [first, first + count); count ≤ max_logit_rows().
   std::span<const float> logits(int first, int count);
+  /// The `likeliest` likeliest tokens of each of outputs [first, first + count), in any order: [count,
+  /// likeliest], valid until the next call. Empty where the backend leaves it to the host: see Backend::top.
+  std::span<const TokenLogit> top(int first, int count, int likeliest);
   [[nodiscard]] int max_logit_rows() const noexcept { return forward_->max_logit_rows(); }
   [[nodiscard]] int outputs() const noexcept { return static_cast<int>(outputs_.size()); }
 
@@ -85,6 +89,8 @@ class Engine {
   // The step being built; sized once.
   std::vector<int32_t> tokens_, positions_, sequences_, outputs_;
   std::vector<float> logits_;
+  std::vector<int32_t> top_ids_;
+  std::vector<TokenLogit> top_;
 };
 
 /// Makes a backend by name. Throws Error{kUsage} for an unknown one, Error{kDevice} for one this build or

@@ -37,6 +37,13 @@ bool feed_prompt(Engine& engine, int sequence, std::span<const int32_t> prompt,
   return true;
 }
 
+/// From the likeliest tokens where they decide and the backend finds them, else from all.
+int32_t draw(Engine& engine, Sampler& sampler) {
+  if (const int enough = sampler.enough(); enough > 0)
+    if (const auto likeliest = engine.top(0, 1, enough); !likeliest.empty()) return sampler.sample(likeliest);
+  return sampler.sample(engine.logits(0));
+}
+
 }  // namespace
 
 std::string_view stop_reason_name(StopReason reason) noexcept {
@@ -76,7 +83,7 @@ GenerateResult generate(Engine& engine, int sequence, std::span<const int32_t> p
   result.stop_reason = fed ? StopReason::kLength : StopReason::kCancelled;
   start = Clock::now();
   while (fed) {
-    const int32_t token = sampler.sample(engine.logits(0));
+    const int32_t token = draw(engine, sampler);
     if (result.ids.empty()) {  // the first token is the prompt's work
       result.prompt_ms += ms_since(start);
       start = Clock::now();

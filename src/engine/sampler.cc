@@ -73,7 +73,10 @@ void Sampler::adjust(std::span<const float> logits) {
       logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(seen.generated);
   }
   for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<size_t>(id)].logit += bias;
-  // Also what a mask has ruled out.
+}
+
+/// Also what a mask has ruled out.
+void Sampler::drop_impossible() {
   std::erase_if(candidates_,
                 [](const Candidate& c) { return !(c.logit > -std::numeric_limits<float>::infinity()); });
   if (candidates_.empty())
@@ -144,8 +147,26 @@ int32_t Sampler::draw() {
   }
 }
 
+int Sampler::enough() const noexcept {
+  const bool adjusts = params_.repeat_penalty != 1 || params_.frequency_penalty != 0 ||
+                       params_.presence_penalty != 0 || !params_.logit_bias.empty();
+  if (adjusts) return 0;
+  return params_.temperature == 0 ? 1 : params_.top_k;
+}
+
 int32_t Sampler::sample(std::span<const float> logits) {
   adjust(logits);
+  return pick();
+}
+
+int32_t Sampler::sample(std::span<const TokenLogit> likeliest) {
+  candidates_.assign(likeliest.begin(), likeliest.end());
+  std::erase_if(candidates_, [](const Candidate& c) { return c.id < 0; });
+  return pick();
+}
+
+int32_t Sampler::pick() {
+  drop_impossible();
   const int32_t token = params_.temperature == 0 || params_.top_k == 1 ? likeliest() : draw();
   ++draws_;
   count(token, /*generated=*/true);

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/token_logit.h"
+
 namespace facet {
 
 struct SamplingParams {
@@ -37,12 +39,13 @@ class Sampler {
   /// Picks the next token and counts it as generated. Of equal logits the lower id comes first. Throws
   /// Error{kFailed} when no logit is a number.
   int32_t sample(std::span<const float> logits);
+  /// The same from the likeliest tokens alone, at least enough() of them in any order.
+  int32_t sample(std::span<const TokenLogit> likeliest);
+  /// How many of the likeliest tokens decide a draw, or 0: all.
+  [[nodiscard]] int enough() const noexcept;
 
  private:
-  struct Candidate {
-    float logit;
-    int32_t id;
-  };
+  using Candidate = TokenLogit;
   struct Seen {
     bool anywhere = false;
     int generated = 0;
@@ -50,6 +53,8 @@ class Sampler {
 
   void count(int32_t token, bool generated);
   void adjust(std::span<const float> logits);
+  void drop_impossible();
+  int32_t pick();
   static bool likelier(const Candidate& a, const Candidate& b) noexcept {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   }

@@ -8,10 +8,18 @@
 namespace facet {
 
 void ForwardPass::run(const Step& step, bool whole) {
+  const Rows rows = upload(step);
+  cache_.upload_tables();
+  const StepShape shape{rows.count, static_cast<int>(step.outputs.size()), whole, rows.distinct,
+                        rows.last_position};
+  if (!backend_.begin_step(shape)) return;
+  run_layers(step, rows, whole);
+  backend_.end_step();
+}
+
+void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   const auto outputs = static_cast<int>(step.outputs.size());
   const int layers = spec_.layer_count();
-  Rows rows = upload(step);
-  cache_.upload_tables();
   x_ = residual_;
   int l = 0;
   if (!whole && outputs < rows.count) {
@@ -156,8 +164,13 @@ Rows ForwardPass::upload(const Step& step) {
     return to;
   };
   send(step.outputs, 3);
-  return {static_cast<int>(step.tokens.size()), send(step.tokens, 0), send(step.positions, 1),
-          send(step.sequences, 2)};
+  Rows rows{static_cast<int>(step.tokens.size()), send(step.tokens, 0), send(step.positions, 1),
+            send(step.sequences, 2)};
+  // A sequence's rows are neighbours.
+  rows.distinct = std::adjacent_find(step.sequences.begin(), step.sequences.end()) == step.sequences.end();
+  if (!step.positions.empty())
+    rows.last_position = *std::max_element(step.positions.begin(), step.positions.end());
+  return rows;
 }
 
 Rows ForwardPass::keep_outputs(const Step& step) {

@@ -45,6 +45,7 @@ class ForwardPass {
  private:
   Rows upload(const Step& step);
   [[nodiscard]] Rows keep_outputs(const Step& step);
+  void run_layers(const Step& step, Rows rows, bool whole);
   void embed(const Rows& rows, int layers, float* x0);
   void run_layer(int l, const Rows& rows);
   void store_kv(int l, const Rows& rows);

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <random>
 #include <tuple>
+#include <utility>
 
 #include "base/error.h"
 
@@ -152,6 +153,38 @@ TEST(Sampler, SelectingGivesWhatSortingGives) {
     }
   }
   EXPECT_GT(exact, 200) << "of 420 draws";
+}
+
+TEST(Sampler, TheLikeliestDecideAsAllDo) {
+  constexpr int kVocab = 500;
+  std::mt19937 random(6);
+  std::normal_distribution<float> logit(0, 3);
+  for (const auto& [temperature, top_k] : {std::pair{0.0F, 0}, {0.8F, 1}, {1.3F, 5}, {0.7F, 64}}) {
+    SamplingParams params;
+    params.temperature = temperature;
+    params.top_k = top_k;
+    params.top_p = 0.9F;
+    params.seed = 3;
+    Sampler from_all(params, kVocab);
+    Sampler from_some(params, kVocab);
+    const int enough = from_some.enough();
+    ASSERT_EQ(enough, temperature == 0 ? 1 : top_k);
+    for (int draw = 0; draw < 50; ++draw) {
+      std::vector<float> logits(kVocab);
+      for (float& l : logits) l = std::round(logit(random) * 64) / 64;  // many equals
+      std::vector<TokenLogit> some;
+      for (int32_t i = 0; i < kVocab; ++i) some.push_back({logits[static_cast<size_t>(i)], i});
+      std::stable_sort(some.begin(), some.end(), [](auto& a, auto& b) { return a.logit > b.logit; });
+      some.resize(static_cast<size_t>(enough));
+      std::shuffle(some.begin(), some.end(), random);
+      some.push_back({0, -1});  // no token
+      EXPECT_EQ(from_some.sample(some), from_all.sample(logits));
+    }
+  }
+  SamplingParams params;
+  params.top_k = 5;
+  params.presence_penalty = 1;
+  EXPECT_EQ(Sampler(params, kVocab).enough(), 0);  // what was generated may fall behind the rest
 }
 
 TEST(Sampler, TheSameSeedGivesTheSameTokens) {

@@ -1,6 +1,7 @@
 #include "backend/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/cuda/device_weight.h"
 #include "backend/top_experts.h"
@@ -26,10 +27,13 @@ CudaBackend::CudaBackend() : device_(cuda::open_device()) {
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   library_ = cuda::MatrixLibrary::open();
   prefill_.emplace(stream_, library_.get(), device_);
+  decode_.emplace(device_, stream_);
+  graphs_.emplace(stream_);
 }
 
 CudaBackend::~CudaBackend() {
   (void)cudaStreamSynchronize(stream_);
+  graphs_.reset();
   (void)cudaStreamDestroy(stream_);
 }
 
@@ -45,6 +49,7 @@ void CudaBackend::upload(void* to, const void* host, size_t bytes) {
 }
 
 void CudaBackend::download(void* host, const void* from, size_t bytes) {
+  decode_->settle(from);
   cuda::check(cudaGetLastError(), "starting a kernel");
   cuda::check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the GPU");
   cuda::check(cudaStreamSynchronize(stream_), "running a step");
@@ -52,6 +57,7 @@ void CudaBackend::download(void* host, const void* from, size_t bytes) {
 }
 
 void CudaBackend::copy(void* to, const void* from, size_t bytes) {
+  decode_->settle(from);
   cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying on the GPU");
 }
 
@@ -60,6 +66,7 @@ std::unique_ptr<Weight> CudaBackend::load(const MatrixView& stored, WeightUse us
   auto weight = std::make_unique<cuda::DeviceWeight>(
       stored, on_host ? cuda::Residence::kHost : cuda::Residence::kDevice, stream_);
   if (use == WeightUse::kMatmul) {
+    decode_->take_in(*weight);
     widest_ = std::max(widest_, stored.cols);
     const int64_t elements = stored.rows * stored.cols;
     if (elements <= kMostCopied) largest_weight_ = std::max(largest_weight_, elements);
@@ -69,6 +76,8 @@ std::unique_ptr<Weight> CudaBackend::load(const MatrixView& stored, WeightUse us
 
 void CudaBackend::reserve(const Limits& limits) {
   Backend::reserve(limits);
+  graphs_->clear();
+  decode_->reserve(*this, limits);
   if (library_ != nullptr) {
     weight_bf16_ = allocate(static_cast<size_t>(2 * largest_weight_));
     x_bf16_ = allocate(static_cast<size_t>(2 * limits.rows * widest_));
@@ -82,6 +91,14 @@ void CudaBackend::reserve(const Limits& limits) {
     scratch.wide_columns = qkv;
   }
   prefill_->reserve(limits, scratch);
+  const int64_t candidates = int64_t{limits.logit_rows} * cuda::kTopCandidates;
+  const int64_t found = int64_t{limits.logit_rows} * cuda::kMostTop;
+  top_memory_ = allocate(static_cast<size_t>(2 * (candidates + found)) * sizeof(int32_t));
+  top_scratch_.ids = reinterpret_cast<int32_t*>(top_memory_.get());
+  top_scratch_.keys = reinterpret_cast<uint32_t*>(top_scratch_.ids + candidates);
+  top_found_ = top_scratch_.ids + 2 * candidates;
+  top_host_.reset(
+      static_cast<int32_t*>(cuda::allocate_pinned(static_cast<size_t>(2 * found) * sizeof(int32_t))));
   // Spans are for few queries over many keys: enough of them to occupy every multiprocessor twice.
   span_queries_ = std::max<int64_t>(limits.q_heads, int64_t{2} * device_.multiprocessors);
   const int64_t results = span_queries_ * kMostSpans;
@@ -106,12 +123,14 @@ void CudaBackend::gather(const Weight& table, const int32_t* ids, int rows, int6
 
 void CudaBackend::gather_rows(const float* x, const int32_t* indices, int rows, int64_t width,
                               float* out) noexcept {
+  decode_->settle(x);
   cuda::gather_rows(x, indices, rows, width, out, stream_);
 }
 
 void CudaBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
   const cuda::DeviceMatrix& m = matrix(w);
-  if (rows > cuda::kGemvRows && multiply_large(x, rows, m, out, y)) return;
+  // A trace is of the math, not of bf16's rounding, which a router may turn into other experts.
+  if (rows > cuda::kGemvRows && !tapped() && multiply_large(x, rows, m, out, y)) return;
   cuda::multiply(m, x, rows, out, y, stream_);
 }
 
@@ -135,6 +154,8 @@ bool CudaBackend::multiply_large(const float* x, int rows, const cuda::DeviceMat
 
 void CudaBackend::rms_norm(const float* x, int64_t rows, int64_t width, const float* weight, float eps,
                            float* out) noexcept {
+  if (width == limits_.hidden && decode_->rms_norm(x, weight, eps, out)) return;
+  decode_->settle(x);
   cuda::rms_norm(x, rows, width, weight, eps, out, stream_);
 }
 
@@ -148,6 +169,7 @@ void CudaBackend::kv_store(const float* k, const float* v, const Rows& rows, con
 
 void CudaBackend::attend(const float* q, const Rows& rows, const AttentionShape& shape, const KvView& kv,
                          float* out) noexcept {
+  if (decode_->attend(q, rows, shape, out)) return;
   if (prefills(rows.count) && prefill_->attend(q, rows, shape, kv, out)) return;
   const int64_t queries = int64_t{rows.count} * shape.q_heads;
   const int keys = shape.window > 0 ? std::min(shape.window, limits_.context) : limits_.context;
@@ -167,10 +189,12 @@ void CudaBackend::gelu_mul_strided(float* gate, const float* up, int64_t rows, i
 }
 
 void CudaBackend::add_scale(float* x, const float* y, float scale, int64_t n) noexcept {
+  decode_->settle(x);
   cuda::add_scale(x, y, scale, n, stream_);
 }
 
 void CudaBackend::scale(float* x, float factor, int64_t n) noexcept {
+  decode_->settle(x);
   cuda::scale(x, factor, n, stream_);
 }
 
@@ -206,31 +230,70 @@ bool CudaBackend::prefills(int rows) noexcept {
   return false;
 }
 
+bool CudaBackend::begin_step(const StepShape& shape) noexcept {
+  decode_->reset();
+  if (tapped() || !decode_->takes(shape)) return true;
+  return !graphs_->replay(decode_->recording_key(shape));
+}
+
+void CudaBackend::end_step() noexcept {
+  graphs_->end();
+}
+
+// A trace wants every array of the math: composed operations leave nothing out.
+
 void CudaBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
+  if (!tapped() && decode_->qkv_rope_store(x, rows, args)) return;
+  decode_->settle(x);
   if (!prefills(rows.count) || !prefill_->qkv_rope_store(x, rows, args))
     Backend::qkv_rope_store(x, rows, args);
 }
 
 void CudaBackend::project_add(const float* a, int rows, const Weight& w, const float* norm, float eps,
                               float* x, const ProjectNames& names) noexcept {
+  if (decode_->project_add(a, rows, w, norm, eps, x)) return;
+  decode_->settle(x);
   if (!prefills(rows) || !prefill_->project_add(a, rows, matrix(w), norm, eps, x))
     Backend::project_add(a, rows, w, norm, eps, x, names);
 }
 
 void CudaBackend::geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate,
                         const Weight& up, float* m) noexcept {
+  if (!tapped() && decode_->geglu(x, rows, norm, eps, gate, up, m)) return;
+  decode_->settle(x);
   if (!prefills(rows) || !prefill_->geglu(x, rows, norm, eps, matrix(gate), matrix(up), m))
     Backend::geglu(x, rows, norm, eps, gate, up, m);
 }
 
 void CudaBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept {
+  if (!tapped() && decode_->per_layer_embed(x, rows, args)) return;
+  decode_->settle(x);
   if (!prefills(rows) || !prefill_->per_layer_embed(x, rows, args)) Backend::per_layer_embed(x, rows, args);
 }
 
 void CudaBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
                                    float* out) noexcept {
+  if (!tapped() && decode_->per_layer_inputs(x0, rows, layers, args, out)) return;
   if (!prefills(rows.count) || !prefill_->per_layer_inputs(x0, rows, layers, args, out))
     Backend::per_layer_inputs(x0, rows, layers, args, out);
+}
+
+void CudaBackend::logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept {
+  if (decode_->logits(h, rows, head, cap, out)) return;
+  Backend::logits(h, rows, head, cap, out);
+}
+
+int CudaBackend::most_top(int width) const noexcept {
+  return device_.major < 9 ? 0 : cuda::most_top(width);
+}
+
+void CudaBackend::top(const float* logits, int rows, int width, int count, int32_t* ids, float* values) {
+  const auto size = static_cast<size_t>(rows) * static_cast<size_t>(count);
+  auto* found_values = reinterpret_cast<float*>(top_found_ + size);
+  cuda::top(logits, rows, width, count, top_scratch_, top_found_, found_values, stream_);
+  download(top_host_.get(), top_found_, 2 * size * sizeof(int32_t));
+  std::copy_n(top_host_.get(), size, ids);
+  std::memcpy(values, top_host_.get() + size, size * sizeof(float));
 }
 
 }  // namespace facet

@@ -1,8 +1,9 @@
 // The CUDA backend: one NVIDIA GPU, one stream.
 //
-// Correct for every model first: the primitives are here, and the fused operations are the composed defaults
-// over them. Products of up to kGemvRows rows are one pass over the stored codes; larger ones go through
-// cuBLASLt on bf16 copies, made weight by weight, where it is installed.
+// Correct for every model first: the primitives take any shape and encoding, and the fused operations are the
+// composed defaults over them. Products of up to kGemvRows rows are one pass over the stored codes; larger
+// ones go through cuBLASLt on bf16 copies, made weight by weight, where it is installed. Over that, decode
+// steps of the shapes that Gemma 4 has go through kernels of their own (decode_path.h), recorded as graphs.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,10 +11,12 @@
 #include <optional>
 
 #include "backend/backend.h"
+#include "backend/cuda/decode_path.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/matrix_library.h"
 #include "backend/cuda/prefill.h"
+#include "backend/cuda/step_graphs.h"
 
 namespace facet {
 
@@ -58,6 +61,8 @@ class CudaBackend final : public Backend {
   void experts(const float* h, const float* probabilities, int rows, const MoeArgs& moe,
                float* out) noexcept override;
 
+  [[nodiscard]] bool begin_step(const StepShape& shape) noexcept override;
+  void end_step() noexcept override;
   void qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept override;
   void project_add(const float* a, int rows, const Weight& w, const float* norm, float eps, float* x,
                    const ProjectNames& names) noexcept override;
@@ -66,6 +71,9 @@ class CudaBackend final : public Backend {
   void per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept override;
   void per_layer_inputs(const float* x0, const Rows& rows, int layers, const PerLayerInputs& args,
                         float* out) noexcept override;
+  void logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept override;
+  [[nodiscard]] int most_top(int width) const noexcept override;
+  void top(const float* logits, int rows, int width, int count, int32_t* ids, float* values) override;
 
  private:
   /// Whether a step of this many rows is prefill_'s to try.
@@ -77,11 +85,17 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<cuda::MatrixLibrary> library_;
   std::optional<cuda::Prefill> prefill_;
-  int64_t largest_weight_ = 0;  // elements, of those that multiply_large takes
-  int64_t widest_ = 0;          // columns of any weight
-  Buffer weight_bf16_;          // [largest_weight_]
-  Buffer x_bf16_;               // [rows, widest_]
-  Buffer wide_;                 // [rows, q and k and v] bf16, where scratch_.up is narrower
+  std::optional<cuda::DecodePath> decode_;
+  std::optional<cuda::StepGraphs> graphs_;
+  Buffer top_memory_;  // scratch, then ids and values [logit_rows, kMostTop]
+  cuda::TopScratch top_scratch_;
+  int32_t* top_found_ = nullptr;
+  std::unique_ptr<int32_t, cuda::FreePinned> top_host_;  // of top_found_
+  int64_t largest_weight_ = 0;                           // elements, of those that multiply_large takes
+  int64_t widest_ = 0;                                   // columns of any weight
+  Buffer weight_bf16_;                                   // [largest_weight_]
+  Buffer x_bf16_;                                        // [rows, widest_]
+  Buffer wide_;  // [rows, q and k and v] bf16, where scratch_.up is narrower
   Buffer span_memory_;
   cuda::AttentionSpans spans_;  // room for span_queries_ · kMostSpans
   int64_t span_queries_ = 0;

@@ -31,6 +31,16 @@ void* allocate(size_t bytes) {
   return memory;
 }
 
+void* allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMallocHost(&memory, std::max<size_t>(bytes, 1)), "pinning memory");
+  return memory;
+}
+
+void FreePinned::operator()(void* memory) const noexcept {
+  (void)cudaFreeHost(memory);
+}
+
 Device open_device() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);

@@ -14,6 +14,12 @@ void check(cudaError_t status, const char* what);
 /// Device memory, not cleared; free it with cudaFree. Throws Error{kDevice} when there is not enough.
 [[nodiscard]] void* allocate(size_t bytes);
 
+/// Host memory that the device copies to at full speed. Throws Error{kDevice} when there is not enough.
+[[nodiscard]] void* allocate_pinned(size_t bytes);
+struct FreePinned {
+  void operator()(void* memory) const noexcept;
+};
+
 struct Device {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability

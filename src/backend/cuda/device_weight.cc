@@ -187,6 +187,18 @@ DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence, cudaSt
   }
 }
 
+void DeviceWeight::make_tiles(cudaStream_t stream) {
+  if (!serves_tiles(matrix_)) return;
+  TileMatrix shape = tile_shape(matrix_);
+  tile_codes_ = allocate(static_cast<size_t>(code_bytes(shape)));
+  if (shape.groups > 0) tile_pairs_ = allocate(static_cast<size_t>(pair_bytes(shape)));
+  shape.codes = static_cast<const uint4*>(tile_codes_);
+  shape.pairs = static_cast<const uint2*>(tile_pairs_);
+  fill_tiles(matrix_, shape, stream);
+  check(cudaGetLastError(), "arranging a weight");
+  tiles_ = shape;
+}
+
 DeviceWeight::~DeviceWeight() {
   release();
 }
@@ -194,6 +206,8 @@ DeviceWeight::~DeviceWeight() {
 void DeviceWeight::release() noexcept {
   (void)cudaFree(codes_);
   (void)cudaFree(pairs_);
+  (void)cudaFree(tile_codes_);
+  (void)cudaFree(tile_pairs_);
   if (pinned_ != nullptr) (void)cudaHostUnregister(pinned_);
 }
 

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/device_matrix.h"
+#include "backend/cuda/tile_matrix.h"
 
 namespace facet::cuda {
 
@@ -21,6 +22,11 @@ class DeviceWeight final : public Weight {
 
   [[nodiscard]] const DeviceMatrix& matrix() const noexcept { return matrix_; }
 
+  /// A second copy in tiles, for the decode kernels, where they take such a matrix.
+  void make_tiles(cudaStream_t stream);
+  /// No codes where there is none.
+  [[nodiscard]] const TileMatrix& tiles() const noexcept { return tiles_; }
+
  private:
   void release() noexcept;
 
@@ -28,6 +34,9 @@ class DeviceWeight final : public Weight {
   void* codes_ = nullptr;
   void* pairs_ = nullptr;
   void* pinned_ = nullptr;  // the mapping's pages
+  TileMatrix tiles_;
+  void* tile_codes_ = nullptr;
+  void* tile_pairs_ = nullptr;
 };
 
 }  // namespace facet::cuda
