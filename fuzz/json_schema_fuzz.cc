@@ -1,4 +1,5 @@
-// A JSON Schema and, after the first NUL, bytes that choose a way through it: no dead end, and JSON at the end.
+// A JSON Schema and, after the first NUL, bytes that choose a way through it: no dead end, and JSON at the
+// end.
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
