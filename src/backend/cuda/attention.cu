@@ -4,6 +4,7 @@
 
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/kv_slot.cuh"
 
 namespace facet::cuda {
 namespace {
@@ -14,12 +15,6 @@ template <KvType kType>
 constexpr int kElementBytes = kType == KvType::kF32    ? 4
                               : kType == KvType::kBF16 ? 2
                                                        : 1;
-
-/// Index of (sequence, position, head) in [pages, 64, kv_heads]; KvView::slot on the device.
-__device__ inline int64_t slot_of(const KvView& kv, int32_t sequence, int32_t position, int head) {
-  const int64_t page = kv.pages[int64_t{sequence} * kv.stride + (position / kPageTokens) % kv.stride];
-  return (page * kPageTokens + position % kPageTokens) * kv.kv_heads + head;
-}
 
 /// Element i of a cached row.
 template <KvType kType>
@@ -38,7 +33,7 @@ __global__ void kv_store_kernel(const float* k, const float* v, Rows rows, KvVie
   const bool is_v = blockIdx.z == 1;
   const int d = kv.head_dim;
   const float* in = (is_v ? v : k) + (int64_t{r} * kv.kv_heads + head) * d;
-  const int64_t slot = slot_of(kv, rows.sequences[r], rows.positions[r], head);
+  const int64_t slot = token_slot(kv, rows.sequences[r], rows.positions[r]) * kv.kv_heads + head;
   std::byte* data = is_v ? kv.v : kv.k;
   switch (kv.type) {
     case KvType::kF32:
@@ -103,7 +98,7 @@ __global__ void __launch_bounds__(kMostHeads* kWarp)
   float top = -INFINITY;
   float sum = 0;
   for (int32_t p = begin; p < end; ++p) {
-    const int64_t slot = slot_of(kv, sequence, p, kv_head);
+    const int64_t slot = token_slot(kv, sequence, p) * kv.kv_heads + kv_head;
     const int64_t bytes = slot * d * kElementBytes<kType>;
     const float k_scale = kType == KvType::kQ8 ? kv.k_scale[slot] : 1.0F;
     float score = 0;

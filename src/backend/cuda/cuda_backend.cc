@@ -17,9 +17,7 @@ constexpr int kMostSpans = 32;                 // of one query's keys
 constexpr int kSpanKeys = 128;                 // fewer are not worth a block of their own
 constexpr int kExpertRows = 16;                // rows whose experts run at once
 
-const cuda::DeviceMatrix& matrix(const Weight& w) noexcept {
-  return static_cast<const cuda::DeviceWeight&>(w).matrix();
-}
+using cuda::matrix;
 
 }  // namespace
 
@@ -284,7 +282,7 @@ void CudaBackend::logits(const float* h, int rows, const Weight& head, float cap
 }
 
 int CudaBackend::most_top(int width) const noexcept {
-  return device_.major < 9 ? 0 : cuda::most_top(width);
+  return device_.launches_dependent() ? cuda::most_top(width) : 0;
 }
 
 void CudaBackend::top(const float* logits, int rows, int width, int count, int32_t* ids, float* values) {

@@ -87,6 +87,11 @@ struct TopScratch {
 void top(const float* logits, int rows, int width, int count, const TopScratch& scratch, int32_t* ids,
          float* values, cudaStream_t stream);
 
+constexpr int kMostClusters = 16;  ///< over all rows and K/V heads, where there is a choice
+/// Floats that a cluster leaves of a query head: its values, the top and the sum, and to the next 16 bytes.
+__host__ __device__ constexpr int64_t partial_width(int head_dim) {
+  return head_dim + 4;
+}
 /// Norms and rotates q and the new k, norms v, stores k and v, and attends: all that lies between a layer's
 /// projections. Every row is of another sequence. q: [rows, q_heads · head_dim] as projected.
 struct DecodeAttention {
@@ -101,7 +106,7 @@ struct DecodeAttention {
   Rows rows;
   KvView kv;
   int clusters = 1;          ///< groups of 8 blocks that share a row's keys
-  float* partial = nullptr;  ///< [rows, q_heads, clusters, head_dim + 4], for more than one cluster
+  float* partial = nullptr;  ///< [rows, q_heads, clusters, partial_width], for more than one cluster
   int* arrived = nullptr;    ///< [rows, q_heads], zero before and after
   Fragments out;             // [rows, q_heads · head_dim]
 };

@@ -12,6 +12,7 @@
 #include "backend/cuda/decode.h"
 #include "backend/cuda/dependent_launch.cuh"
 #include "backend/cuda/elements.cuh"
+#include "backend/cuda/kv_slot.cuh"
 #include "backend/cuda/tiles.cuh"
 
 namespace facet::cuda {
@@ -23,10 +24,9 @@ constexpr int kThreads =
     128;  // a warp's values take most of its registers: two blocks' fill a multiprocessor
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kCluster = 8;
-constexpr int kHeads = 8;  // query heads of a K/V head, at most
-constexpr int kKeys = 16;  // of a warp at once
+constexpr int kHeads = 8;                   // query heads of a K/V head, at most
+[[maybe_unused]] constexpr int kKeys = 16;  // of a warp at once
 constexpr int kKeysPerCluster = 1024;
-constexpr int kMostClusters = 16;
 
 /// Shared memory of a block.
 template <int kHeadDim>
@@ -51,7 +51,7 @@ struct Shared {
   float block_sum[kHeads];
 };
 
-__device__ inline float block_weight(float top, float all) {
+[[maybe_unused]] __device__ inline float block_weight(float top, float all) {
   return top == -INFINITY ? 0.0F : __expf(top - all);
 }
 
@@ -116,13 +116,6 @@ struct Head {
   }
 };
 
-/// First row of a tile of 16 keys that starts at a multiple of 16, so lies in one page: index into
-/// [pages, 64, kv_heads].
-__device__ inline int64_t first_slot(const KvView& kv, int32_t sequence, int position) {
-  const int64_t page = kv.pages[int64_t{sequence} * kv.stride + (position / kPageTokens) % kv.stride];
-  return page * kPageTokens + position % kPageTokens;
-}
-
 /// A warp's running softmax over its keys: of head g (lane / 4) the top and the sum; the outputs of all heads
 /// lie in mma order: for [64-value block][m] values 8g + 2m and 8g + 2m + 1 of the block, heads 2t, 2t + 1.
 template <int kHeadDim>
@@ -154,7 +147,7 @@ struct WarpAttention {
         copy_async(&stage[2 * j + 1][lane], from + 8 * row_vectors + j * 4);
       }
     }
-    end_copies();
+    commit_copies();
   }
 
   /// The 16 keys whose copies are the last group but one. `next`: begins to fetch what follows, into the same
@@ -178,8 +171,8 @@ struct WarpAttention {
 #pragma unroll
       for (int b = 0; b < 2; ++b) {
         const uint4 key = key_stage[2 * j + b][lane];
-        mma_bf16(score[b], rounded.x, rest.x, rounded.y, rest.y, key.x, key.y);
-        mma_bf16(score_odd[b], rounded.z, rest.z, rounded.w, rest.w, key.z, key.w);
+        multiply_add(score[b], rounded.x, rest.x, rounded.y, rest.y, key.x, key.y);
+        multiply_add(score_odd[b], rounded.z, rest.z, rounded.w, rest.w, key.z, key.w);
       }
     }
 #pragma unroll
@@ -231,8 +224,8 @@ struct WarpAttention {
         to[1] *= keep_1;
         to[2] *= keep_0;
         to[3] *= keep_1;
-        mma_bf16(to, a0, a1, a2, a3, rounded_0, rounded_1);
-        mma_bf16(to, a0, a1, a2, a3, rest_0, rest_1);
+        multiply_add(to, a0, a1, a2, a3, rounded_0, rounded_1);
+        multiply_add(to, a0, a1, a2, a3, rest_0, rest_1);
       }
     }
     next(true);
@@ -269,7 +262,7 @@ __device__ inline void write_head(const DecodeAttention& args, int64_t r, int kv
   const int64_t query = r * args.shape.q_heads + int64_t{kv_head} * group + h;
   if (args.clusters > 1) {
     // The last cluster to come adds up what all have left.
-    constexpr int kWidth = kHeadDim + 4;  // top and sum, and to the next 16 bytes
+    constexpr int kWidth = partial_width(kHeadDim);
     float* const partial = args.partial + query * args.clusters * kWidth;
     float* const own = partial + static_cast<int64_t>(blockIdx.x) / kCluster * kWidth;
     if (active) reinterpret_cast<float4*>(own)[thread] = value;
@@ -305,13 +298,9 @@ __device__ inline void write_head(const DecodeAttention& args, int64_t r, int kv
   // As fragments of the projection's input.
   const float inverse = 1.0F / sum;
   value = {value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse};
-  const unsigned all = __activemask();  // whole warps
-  const float4 other{__shfl_xor_sync(all, value.x, 1), __shfl_xor_sync(all, value.y, 1),
-                     __shfl_xor_sync(all, value.z, 1), __shfl_xor_sync(all, value.w, 1)};
+  float eight[8];
+  share_columns(value, __activemask(), eight);  // whole warps
   const bool odd = thread % 2 == 1;
-  const float4 low = odd ? other : value;
-  const float4 high = odd ? value : other;
-  const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
   const int64_t chunk = (int64_t{kv_head} * group + h) * (kHeadDim / 8) + chunk_place(thread / 2);
   args.out.chunks[(2 * r + (odd ? 1 : 0)) * args.out.stride + chunk] = chunk_of(eight, odd);
 }
@@ -346,9 +335,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   using Attention = WarpAttention<kHeadDim>;
   auto& own = shared.warp[warp];
   const auto fetch = [&](int tile, bool values) {  // nothing, but counted, past the end
-    const int64_t slot = tile < end ? first_slot(args.kv, sequence, tile * kKeys) : 0;
+    const int64_t slot = tile < end ? token_slot(args.kv, sequence, tile * kKeys) : 0;
     if (tile >= end)
-      end_copies();
+      commit_copies();
     else if (values)
       Attention::template fetch<true>(args.kv, slot, kv_head, own.stage[1], lane);
     else
@@ -400,7 +389,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     } else {
       head.load(args.v + in, nullptr, args.v_norm, args.eps, lane);
     }
-    const int64_t slot = first_slot(args.kv, sequence, last) * args.kv.kv_heads + kv_head;
+    const int64_t slot = token_slot(args.kv, sequence, last) * args.kv.kv_heads + kv_head;
     auto* to = reinterpret_cast<uint2*>(warp == 0 ? args.kv.k : args.kv.v) + slot * (kHeadDim / 4);
 #pragma unroll
     for (int i = 0; i < Values::kVectors; ++i) {

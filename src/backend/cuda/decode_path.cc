@@ -7,9 +7,6 @@
 namespace facet::cuda {
 namespace {
 
-constexpr int kOldestMajor = 9;  // clusters and dependent launches
-constexpr int kMostClusters = 16;
-
 const TileMatrix& tiles(const Weight& w) noexcept {
   return static_cast<const DeviceWeight&>(w).tiles();
 }
@@ -17,7 +14,7 @@ const TileMatrix& tiles(const Weight& w) noexcept {
 }  // namespace
 
 void DecodePath::take_in(DeviceWeight& weight) {
-  if (device_.major < kOldestMajor) return;
+  if (!device_.launches_dependent()) return;
   weight.make_tiles(stream_);
   weights_served_ = weights_served_ && weight.tiles().codes != nullptr;
 }
@@ -25,12 +22,11 @@ void DecodePath::take_in(DeviceWeight& weight) {
 void DecodePath::reserve(Backend& backend, const Limits& limits) {
   limits_ = limits;
   reset();
-  ready_ = weights_served_ && device_.major >= kOldestMajor && limits.experts == 0 &&
+  ready_ = weights_served_ && device_.launches_dependent() && limits.experts == 0 &&
            limits.hidden % kTileColumns == 0 && limits.q_width % kTileColumns == 0 &&
            limits.ffn_dim % kTileColumns == 0;
   if (!ready_) return;
   const int64_t rows = kDecodeRows;
-  const int64_t head_dim = limits.q_width;  // no head is wider
   struct Part {
     float** place;
     int64_t floats;
@@ -49,7 +45,8 @@ void DecodePath::reserve(Backend& backend, const Limits& limits) {
       Part{&attended, rows * limits.q_width},  // two bf16 a value
       Part{&m, rows * limits.ffn_dim},
       Part{&ple_m, rows * limits.ple_width},  // no layer's is wider
-      Part{&partial_, int64_t{kMostClusters} * limits.q_heads * (head_dim + 4)},
+      // No head is wider than all of a layer's.
+      Part{&partial_, int64_t{kMostClusters} * limits.q_heads * partial_width(limits.q_width)},
       Part{&arrived, rows * limits.q_heads},
   };
   const auto aligned = [](int64_t n) { return (n + 31) / 32 * 32; };
@@ -223,10 +220,9 @@ bool DecodePath::per_layer_inputs(const float* x0, const Rows& rows, int layers,
   products.count = 1;
   if (products.w[0].rows % kTileRows != 0) return false;
   normed_products(products, stream_);
-  combine_per_layer(
-      {ple_, static_cast<const DeviceWeight&>(*args.table).matrix(), rows.tokens, args.norm, rows.count,
-       layers, args.ple_dim, args.eps, args.embed_scale, args.projection_scale, args.combination_scale, out},
-      stream_);
+  combine_per_layer({ple_, matrix(*args.table), rows.tokens, args.norm, rows.count, layers, args.ple_dim,
+                     args.eps, args.embed_scale, args.projection_scale, args.combination_scale, out},
+                    stream_);
   return true;
 }
 

@@ -65,6 +65,25 @@ __device__ inline void leave_fragments(const float* values, int units, int rows,
   to.chunks[column * to.stride + chunk_place(first + chunk)] = chunk_of(eight, column % 2 == 1);
 }
 
+/// What the products of the residual stream begin with: the warp's tiles [begin, end) of `row` on are on
+/// their way while the kernels before this one end; then the input is made, and sums[m] = matrix m times it.
+/// The factor that completes the rms norm is left to the caller.
+template <class Ring, int kRows, int kMatrices>
+__device__ inline void multiply_residual(const Residual& residual, const float* norm,
+                                         const TileMatrix* const (&matrices)[kMatrices], int64_t row,
+                                         int begin, int end, uint4* fragments, RowSums& squares,
+                                         TileSums<kColumnBlocks<kRows>> (&sums)[kMatrices]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  Ring ring(ring_memory<Ring>(fragments, shared_fragments(kRows, residual.hidden), warp), lane);
+  ring.start(matrices, row, begin, end);
+  const HeldNorms<kRows> norms(residual, norm);
+  wait_for_previous();
+  make_input<kRows>(residual, norm, norms, blockIdx.x == 0, fragments, squares);
+  const Fragments x{fragments, shared_stride(residual.hidden)};
+  ring.run(InputColumns<kColumnBlocks<kRows>, true>(x, 2 * residual.rows, lane), begin, end, sums);
+}
+
 // --- rms(residual) Wᵀ ------------------------------------------------------------------------------------
 
 constexpr int kSplits = 8;  // warps that share a row tile's columns
@@ -100,16 +119,9 @@ __global__ void __launch_bounds__(kProductThreads, kResident<kRows>)
     tile_matrix[warp / kSplits] = active ? matrix : -1;
   }
 
-  using Ring = ProductsRing<kCodes>;
-  const int hidden = args.residual.hidden;
-  Ring ring(ring_memory<Ring>(fragments, shared_fragments(kRows, hidden), warp), lane);
-  ring.start(matrices, row, begin, end);
-  const HeldNorms<kRows> norms(args.residual, args.norm);
-  wait_for_previous();
-  make_input<kRows>(args.residual, args.norm, norms, blockIdx.x == 0, fragments, squares);
   TileSums<kBlocks> mine[1];
-  ring.run(InputColumns<kBlocks, true>({fragments, shared_stride(hidden)}, 2 * args.residual.rows, lane),
-           begin, end, mine);
+  multiply_residual<ProductsRing<kCodes>, kRows>(args.residual, args.norm, matrices, row, begin, end,
+                                                 fragments, squares, mine);
   leave_sums(mine[0], sums + warp * kBlocks * kWarpSums, lane);
   __syncthreads();
 
@@ -159,16 +171,9 @@ __global__ void __launch_bounds__(kProductThreads, kResident<kRows>)
   const int begin = tiles * split / kWarps;
   const int end = tiles * (split + 1) / kWarps;
 
-  using Ring = GegluRing<kCodes>;
-  const int hidden = args.residual.hidden;
-  Ring ring(ring_memory<Ring>(fragments, shared_fragments(kRows, hidden), warp), lane);
-  ring.start(matrices, row, begin, end);
-  const HeldNorms<kRows> norms(args.residual, args.norm);
-  wait_for_previous();
-  make_input<kRows>(args.residual, args.norm, norms, blockIdx.x == 0, fragments, squares);
   TileSums<kBlocks> mine[2];
-  ring.run(InputColumns<kBlocks, true>({fragments, shared_stride(hidden)}, 2 * args.residual.rows, lane),
-           begin, end, mine);
+  multiply_residual<GegluRing<kCodes>, kRows>(args.residual, args.norm, matrices, row, begin, end, fragments,
+                                              squares, mine);
   leave_sums(mine[0], gates + warp * kBlocks * kWarpSums, lane);
   leave_sums(mine[1], ups + warp * kBlocks * kWarpSums, lane);
   __syncthreads();
@@ -287,16 +292,9 @@ __global__ void __launch_bounds__(kProductThreads, kResident<kRows>)
   const int tiles = args.gate.tiles;
   const int begin = tiles * warp / kProductWarps;
   const int end = tiles * (warp + 1) / kProductWarps;
-  using Ring = GateRing<kCodes>;
-  const int hidden = args.residual.hidden;
-  Ring ring(ring_memory<Ring>(fragments, shared_fragments(kRows, hidden), warp), lane);
-  ring.start(matrices, row, begin, end);
-  const HeldNorms<kRows> norms(args.residual, nullptr);
-  wait_for_previous();
-  make_input<kRows>(args.residual, nullptr, norms, blockIdx.x == 0, fragments, squares);
   TileSums<kBlocks> mine[1];
-  ring.run(InputColumns<kBlocks, true>({fragments, shared_stride(hidden)}, 2 * args.residual.rows, lane),
-           begin, end, mine);
+  multiply_residual<GateRing<kCodes>, kRows>(args.residual, nullptr, matrices, row, begin, end, fragments,
+                                             squares, mine);
   leave_sums(mine[0], sums + warp * kBlocks * kWarpSums, lane);
   __syncthreads();
   const auto i = static_cast<int>(threadIdx.x);

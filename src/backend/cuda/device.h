@@ -28,6 +28,8 @@ struct Device {
   size_t free_memory = 0;            ///< bytes, now
   size_t shared_memory_a_block = 0;  ///< bytes, the most that a kernel may ask for
 
+  /// Clusters, and kernels that start before their predecessor ends.
+  [[nodiscard]] bool launches_dependent() const noexcept { return major >= 9; }
   /// Compute capability 9.0: what is compiled for sm_90a runs on it and on nothing else.
   [[nodiscard]] bool hopper() const noexcept { return major == 9 && minor == 0; }
 };

@@ -39,4 +39,9 @@ class DeviceWeight final : public Weight {
   void* tile_pairs_ = nullptr;
 };
 
+/// Of a weight that the CUDA backend loaded.
+[[nodiscard]] inline const DeviceMatrix& matrix(const Weight& w) noexcept {
+  return static_cast<const DeviceWeight&>(w).matrix();
+}
+
 }  // namespace facet::cuda

@@ -8,10 +8,9 @@
 //
 // Shared memory holds rows of 16-byte chunks whose number is XORed with the row's: neither the copies nor the
 // tile loads meet in a bank.
-#include <bit>
-
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/flash_attention.h"
+#include "backend/cuda/flash_tile.cuh"
 #include "backend/cuda/tensor_core.cuh"
 
 namespace facet::cuda {
@@ -65,8 +64,7 @@ class FlashTile {
       : s_(shared),
         kv_(kv),
         window_(shape.window),
-        group_bits_(group_bits),
-        head_(head),
+        queries_{group_bits, head},
         exponent_(shape.scale * kLog2E),
         lane_(static_cast<int>(threadIdx.x) % kWarp),
         row_(static_cast<int>(threadIdx.x) / kWarp / T::kColumnWarps * kWarpRows),
@@ -84,9 +82,9 @@ class FlashTile {
     for (int i = static_cast<int>(threadIdx.x); i < T::kRows * kChunks; i += kThreads) {
       const int row = i / kChunks;
       const int chunk = i % kChunks;
-      const bool wanted = token_of(row) < tokens;
+      const bool wanted = queries_.token_of(row) < tokens;
       copy_async(to + chunk_offset(row, chunk, 2 * kDim),
-                 q + (wanted ? query_offset(row, q_heads) + chunk * 8 : 0), wanted);
+                 q + (wanted ? queries_.offset(row, q_heads) + chunk * 8 : 0), wanted);
     }
   }
 
@@ -150,12 +148,12 @@ class FlashTile {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int row = output_row(i);
-      if (token_of(row) >= tokens) continue;
+      if (queries_.token_of(row) >= tokens) continue;
       float sum = 0;
 #pragma unroll
       for (int k = 0; k < T::kKeyWarps; ++k) sum += s_.row_sum[k][row];
       const float inverse = 1.0F / sum;
-      __nv_bfloat16* to = out + query_offset(row, q_heads) + column();
+      __nv_bfloat16* to = out + queries_.offset(row, q_heads) + column();
 #pragma unroll
       for (int n = 0; n < kWarpColumns / 8; ++n) {
         const float* acc = &out_[i / 2][n][i % 2 * 2];
@@ -167,14 +165,6 @@ class FlashTile {
  private:
   static constexpr int kScoreRows = T::kDepths == 2 ? 2 : 4;  ///< rows whose scores this lane holds
 
-  __device__ int token_of(int row) const {
-    return row >> group_bits_;
-  }
-  /// Of a tile row in the tile's part of [tokens, q_heads, kDim].
-  __device__ int64_t query_offset(int row, int q_heads) const {
-    const int in_group = row & ((1 << group_bits_) - 1);
-    return (int64_t{token_of(row)} * q_heads + (head_ << group_bits_) + in_group) * kDim;
-  }
   /// Tile row of this lane's i-th of four.
   __device__ int output_row(int i) const {
     return row_ + i * 8 + lane_ / 4;
@@ -188,21 +178,12 @@ class FlashTile {
     return column_warp_ * kWarpColumns + lane_ % 4 * 2;
   }
 
-  __device__ static float quad_sum(float v) {
-    v += __shfl_xor_sync(0xffffffffU, v, 1);
-    return v + __shfl_xor_sync(0xffffffffU, v, 2);
-  }
-  __device__ static float quad_max(float v) {
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffU, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffU, v, 2));
-  }
-
   /// Starts the copy of a page of keys or values, whose tokens outside [first, last] no row of the run sees:
   /// they become zeros, since what lies there may be anything, and 0 · NaN is NaN.
   __device__ void fetch(__nv_bfloat16* to, const std::byte* cache, int32_t page, int first, int last) const {
     constexpr int kChunks = kDim / 8;
-    const auto* from =
-        reinterpret_cast<const __nv_bfloat16*>(cache) + (int64_t{page} * kKeys * kv_.kv_heads + head_) * kDim;
+    const auto* from = reinterpret_cast<const __nv_bfloat16*>(cache) +
+                       (int64_t{page} * kKeys * kv_.kv_heads + queries_.head) * kDim;
     const uint32_t base = shared_address(to);
     const int thread = static_cast<int>(threadIdx.x);
     const int chunk = thread % kChunks;
@@ -278,7 +259,7 @@ class FlashTile {
   __device__ void mask(int32_t key, int begin, int end) {
 #pragma unroll
     for (int i = 0; i < kScoreRows; ++i) {
-      const int token = token_of(score_row(i));
+      const int token = queries_.token_of(score_row(i));
       int32_t last = -1;
       int32_t first = 0;
       if (token >= begin && token < end) {
@@ -380,7 +361,8 @@ class FlashTile {
 
   SharedTiles<kDim>& s_;
   const KvView& kv_;
-  const int window_, group_bits_, head_;
+  const int window_;
+  const QueryRows<kDim> queries_;
   const float exponent_;  ///< of 2, a unit of score
   const int lane_;
   const int row_;          ///< of the tile, this warp's first
@@ -398,43 +380,17 @@ template <int kDim>
 __global__ void __launch_bounds__(kThreads, 1)
     flash_attention_kernel(const __nv_bfloat16* q, const Rows rows, const AttentionShape shape,
                            const KvView kv, int group_bits, __nv_bfloat16* out) {
-  using T = Tiling<kDim>;
   extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<SharedTiles<kDim>*>(memory);
-  const int a_tile = T::kRows >> group_bits;  // tokens
-  // Later tokens see more keys: they go first, so that no block begins a long walk when the others are done.
-  const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * a_tile;
-  const int tokens = min(a_tile, rows.count - first);
-  FlashTile<kDim> tile(shared, shape, kv, group_bits, static_cast<int>(blockIdx.y));
-  const int64_t offset = int64_t{first} * shape.q_heads * kDim;
-  tile.fetch_queries(q + offset, shape.q_heads, tokens);
-  for (int t = static_cast<int>(threadIdx.x); t < tokens; t += kThreads) {
-    shared.positions[t] = rows.positions[first + t];
-    shared.sequences[t] = rows.sequences[first + t];
-  }
-  __syncthreads();
-  // Usually one run; rows of other sequences are masked while a run's keys pass by.
-  for (int begin = 0; begin < tokens;) {
-    int end = begin + 1;
-    while (end < tokens && shared.sequences[end] == shared.sequences[begin]) ++end;
-    tile.attend(begin, end, begin == 0 && end == tokens);
-    begin = end;
-  }
-  tile.store(out + offset, shape.q_heads, tokens);
+  attend_tile<FlashTile<kDim>, Tiling<kDim>::kRows, kDim, kThreads>(shared, q, rows, shape, kv, group_bits,
+                                                                    out);
 }
 
 template <int kDim>
 void launch(const void* q, const Rows& rows, const AttentionShape& shape, const KvView& kv, void* out,
             cudaStream_t stream) {
-  const int group_bits = std::countr_zero(static_cast<unsigned>(shape.q_heads / shape.kv_heads));
-  const int a_tile = Tiling<kDim>::kRows >> group_bits;
-  const dim3 grid(static_cast<unsigned>((rows.count + a_tile - 1) / a_tile),
-                  static_cast<unsigned>(shape.kv_heads));
-  constexpr auto kBytes = static_cast<int>(sizeof(SharedTiles<kDim>));
-  (void)cudaFuncSetAttribute(flash_attention_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             kBytes);
-  flash_attention_kernel<kDim><<<grid, kThreads, kBytes, stream>>>(
-      static_cast<const __nv_bfloat16*>(q), rows, shape, kv, group_bits, static_cast<__nv_bfloat16*>(out));
+  launch_tiles(flash_attention_kernel<kDim>, Tiling<kDim>::kRows, kThreads,
+               static_cast<int>(sizeof(SharedTiles<kDim>)), q, rows, shape, kv, out, stream);
 }
 
 }  // namespace

@@ -5,10 +5,9 @@
 // A block is two warpgroups with 64 query rows (tokens × the query heads of a key/value head) and 256 output
 // columns each. Heads of 256: one below the other. Heads of 512: side by side, and both compute the same
 // scores, which costs less than passing them on.
-#include <bit>
-
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/flash_attention.h"
+#include "backend/cuda/flash_tile.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
 namespace facet::cuda {
@@ -44,8 +43,7 @@ class HopperTile {
       : s_(shared),
         kv_(kv),
         window_(shape.window),
-        group_bits_(group_bits),
-        head_(head),
+        queries_{group_bits, head},
         exponent_(shape.scale * kLog2E) {
     const int thread = static_cast<int>(threadIdx.x);
     const int warpgroup = thread / kWarpgroup;
@@ -61,9 +59,9 @@ class HopperTile {
     for (int i = static_cast<int>(threadIdx.x); i < Tiles::kRows * kChunks; i += kThreads) {
       const int row = i / kChunks;
       const int chunk = i % kChunks;
-      const bool wanted = token_of(row) < tokens;
+      const bool wanted = queries_.token_of(row) < tokens;
       copy_async(to + panel_offset(row, chunk, Tiles::kRows),
-                 q + (wanted ? query_offset(row, q_heads) + chunk * 8 : 0), wanted);
+                 q + (wanted ? queries_.offset(row, q_heads) + chunk * 8 : 0), wanted);
     }
   }
 
@@ -125,8 +123,8 @@ class HopperTile {
     for (int i = 0; i < 2; ++i) {
       const float inverse = 1.0F / quad_sum(sum_[i]);
       const int row = row_ + 8 * i;
-      if (token_of(row) >= tokens) continue;
-      __nv_bfloat16* to = out + query_offset(row, q_heads) + panel_ * kPanelColumns + lane_ % 4 * 2;
+      if (queries_.token_of(row) >= tokens) continue;
+      __nv_bfloat16* to = out + queries_.offset(row, q_heads) + panel_ * kPanelColumns + lane_ % 4 * 2;
 #pragma unroll
       for (int p = 0; p < kOutputPanels; ++p)
 #pragma unroll
@@ -137,28 +135,11 @@ class HopperTile {
   }
 
  private:
-  __device__ int token_of(int row) const {
-    return row >> group_bits_;
-  }
-  /// Of a tile row in the tile's part of [tokens, q_heads, kDim].
-  __device__ int64_t query_offset(int row, int q_heads) const {
-    const int in_group = row & ((1 << group_bits_) - 1);
-    return (int64_t{token_of(row)} * q_heads + (head_ << group_bits_) + in_group) * kDim;
-  }
-  __device__ static float quad_sum(float v) {
-    v += __shfl_xor_sync(0xffffffffU, v, 1);
-    return v + __shfl_xor_sync(0xffffffffU, v, 2);
-  }
-  __device__ static float quad_max(float v) {
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffU, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffU, v, 2));
-  }
-
   /// Starts the copy of a page of keys or values, whose tokens outside [first, last] no row of the run sees:
   /// they become zeros, since what lies there may be anything, and 0 · NaN is NaN.
   __device__ void fetch(std::byte* to, const std::byte* cache, int32_t page, int first, int last) const {
-    const auto* from =
-        reinterpret_cast<const __nv_bfloat16*>(cache) + (int64_t{page} * kKeys * kv_.kv_heads + head_) * kDim;
+    const auto* from = reinterpret_cast<const __nv_bfloat16*>(cache) +
+                       (int64_t{page} * kKeys * kv_.kv_heads + queries_.head) * kDim;
     const uint32_t base = shared_address(to);
     const int thread = static_cast<int>(threadIdx.x);
     const int chunk = thread % kChunks;
@@ -194,7 +175,7 @@ class HopperTile {
   __device__ void mask(int32_t key, int begin, int end) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int token = token_of(row_ + 8 * i);
+      const int token = queries_.token_of(row_ + 8 * i);
       int32_t last = -1;
       int32_t first = 0;
       if (token >= begin && token < end) {
@@ -263,7 +244,8 @@ class HopperTile {
 
   Tiles& s_;
   const KvView& kv_;
-  const int window_, group_bits_, head_;
+  const int window_;
+  const QueryRows<kDim> queries_;
   const float exponent_;  ///< of 2, a unit of score
   int lane_;
   int first_row_;  ///< of the tile, this warpgroup's
@@ -286,26 +268,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   // The swizzle counts from 1,024-byte boundaries, which the runtime does not promise.
   const uint32_t misaligned = shared_address(memory) % 1024;
   auto& shared = *reinterpret_cast<HopperTiles<kDim>*>(memory + (1024 - misaligned) % 1024);
-  const int a_tile = HopperTiles<kDim>::kRows >> group_bits;  // tokens
-  // Later tokens see more keys: they go first, so that no block begins a long walk when the others are done.
-  const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * a_tile;
-  const int tokens = min(a_tile, rows.count - first);
-  HopperTile<kDim> tile(shared, shape, kv, group_bits, static_cast<int>(blockIdx.y));
-  const int64_t offset = int64_t{first} * shape.q_heads * kDim;
-  tile.fetch_queries(q + offset, shape.q_heads, tokens);
-  for (int t = static_cast<int>(threadIdx.x); t < tokens; t += kThreads) {
-    shared.positions[t] = rows.positions[first + t];
-    shared.sequences[t] = rows.sequences[first + t];
-  }
-  __syncthreads();
-  // Usually one run; rows of other sequences are masked while a run's keys pass by.
-  for (int begin = 0; begin < tokens;) {
-    int end = begin + 1;
-    while (end < tokens && shared.sequences[end] == shared.sequences[begin]) ++end;
-    tile.attend(begin, end, begin == 0 && end == tokens);
-    begin = end;
-  }
-  tile.store(out + offset, shape.q_heads, tokens);
+  attend_tile<HopperTile<kDim>, HopperTiles<kDim>::kRows, kDim, kThreads>(shared, q, rows, shape, kv,
+                                                                          group_bits, out);
 #else
   __trap();
 #endif
@@ -314,15 +278,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <int kDim>
 void launch(const void* q, const Rows& rows, const AttentionShape& shape, const KvView& kv, void* out,
             cudaStream_t stream) {
-  const int group_bits = std::countr_zero(static_cast<unsigned>(shape.q_heads / shape.kv_heads));
-  const int a_tile = HopperTiles<kDim>::kRows >> group_bits;
-  const dim3 grid(static_cast<unsigned>((rows.count + a_tile - 1) / a_tile),
-                  static_cast<unsigned>(shape.kv_heads));
-  constexpr auto kBytes = static_cast<int>(sizeof(HopperTiles<kDim>) + 1024);
-  (void)cudaFuncSetAttribute(flash_attention_hopper_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             kBytes);
-  flash_attention_hopper_kernel<kDim><<<grid, kThreads, kBytes, stream>>>(
-      static_cast<const __nv_bfloat16*>(q), rows, shape, kv, group_bits, static_cast<__nv_bfloat16*>(out));
+  launch_tiles(flash_attention_hopper_kernel<kDim>, HopperTiles<kDim>::kRows, kThreads,
+               static_cast<int>(sizeof(HopperTiles<kDim>) + 1024), q, rows, shape, kv, out, stream);
 }
 
 }  // namespace

@@ -14,10 +14,6 @@ namespace {
 // and garbage out.
 constexpr int kRowStep = 128;
 
-const DeviceMatrix& matrix(const Weight& w) noexcept {
-  return static_cast<const DeviceWeight&>(w).matrix();
-}
-
 }  // namespace
 
 void Prefill::reserve(const Limits& limits, const PrefillScratch& scratch) noexcept {

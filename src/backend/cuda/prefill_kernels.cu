@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "backend/cuda/elements.cuh"
+#include "backend/cuda/kv_slot.cuh"
 #include "backend/cuda/prefill_kernels.h"
 
 namespace facet::cuda {
@@ -179,11 +180,7 @@ __global__ void norm_rope_store_kernel(QkvProducts in, Rows rows, HeadNorms norm
   const int stored_heads = in.q_heads + in.kv_heads * (in.has_v ? 2 : 1);
   const int heads = in.q_heads + 2 * in.kv_heads;
   int64_t slot = 0;  // of the row's first key/value head
-  if (in.kv_heads > 0) {
-    const int64_t page =
-        kv.pages[int64_t{rows.sequences[row]} * kv.stride + (position / kPageTokens) % kv.stride];
-    slot = (page * kPageTokens + position % kPageTokens) * kv.kv_heads;
-  }
+  if (in.kv_heads > 0) slot = token_slot(kv, rows.sequences[row], position) * kv.kv_heads;
   for (int head = static_cast<int>(threadIdx.x) / kWarp; head < heads;
        head += static_cast<int>(blockDim.x) / kWarp) {
     const bool is_q = head < in.q_heads;

@@ -113,7 +113,7 @@ __device__ inline void make_input(const Residual& residual, const float* norm, c
 
   float squares = 0;
   const int stride = shared_stride(residual.hidden);
-  // `i`: neighbours exchange halves of a chunk, so all lanes take part.
+  // Neighbours share a chunk, so all lanes take part.
   const auto make = [&](int i, float4 v, const float4& add, const float4& add_w, const float4& w) {
     const bool inside = active && i < vectors;
     if (inside) {
@@ -130,14 +130,9 @@ __device__ inline void make_input(const Residual& residual, const float* norm, c
       v.z *= w.z;
       v.w *= w.w;
     }
-    // An even lane has columns 0 to 3 of a chunk, its neighbour 4 to 7. The one writes the chunk rounded to
-    // bf16, the other what that leaves.
-    const float4 other{__shfl_xor_sync(0xffffffffU, v.x, 1), __shfl_xor_sync(0xffffffffU, v.y, 1),
-                       __shfl_xor_sync(0xffffffffU, v.z, 1), __shfl_xor_sync(0xffffffffU, v.w, 1)};
+    float eight[8];
+    share_columns(v, 0xffffffffU, eight);
     const bool odd = thread % 2 == 1;
-    const float4 low = odd ? other : v;
-    const float4 high = odd ? v : other;
-    const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
     if (inside) fragments[(2 * row + (odd ? 1 : 0)) * stride + chunk_place(i / 2)] = chunk_of(eight, odd);
   };
 #pragma unroll

@@ -1,47 +1,12 @@
 // A warp's part of a product: 16 rows of weights, 64 columns at a time, through the tensor cores.
 #pragma once
 
-#include <cuda_bf16.h>
-
-#include <cstdint>
-
-#include "backend/cuda/device_matrix.h"
 #include "backend/cuda/elements.cuh"
 #include "backend/cuda/fragments.h"
+#include "backend/cuda/tensor_core.cuh"
 #include "backend/cuda/tile_matrix.h"
 
 namespace facet::cuda {
-
-/// c += a b, 16 × 8 × 16 in bf16 with f32 sums.
-__device__ inline void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
-/// Copies 16 or 8 bytes to shared memory without waiting for them.
-__device__ inline void copy_async(void* shared, const uint4* from) {
-  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-__device__ inline void copy_async(void* shared, const uint2* from) {
-  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from) : "memory");
-}
-/// Ends a group of copies; wait_copies<n> returns when all groups but the last n have arrived.
-__device__ inline void end_copies() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kLeft>
-__device__ inline void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
-}
-
-__device__ inline uint32_t pack_bf16(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
 
 /// What is left of v after rounding to bf16.
 __device__ inline float bf16_rest(float v) {
@@ -54,6 +19,18 @@ __device__ inline uint4 chunk_of(const float (&v)[8], bool rest) {
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = rest ? bf16_rest(v[j]) : v[j];
   return {pack_bf16(w[0], w[4]), pack_bf16(w[1], w[5]), pack_bf16(w[2], w[6]), pack_bf16(w[3], w[7])};
+}
+
+/// Two neighbouring lanes have columns 0 to 3 and 4 to 7 of a chunk: all eight, in both. All lanes of `mask`
+/// take part. The even lane then makes the chunk of the rounded values, the odd one that of what is left.
+__device__ inline void share_columns(const float4& v, unsigned mask, float (&eight)[8]) {
+  const float4 other{__shfl_xor_sync(mask, v.x, 1), __shfl_xor_sync(mask, v.y, 1),
+                     __shfl_xor_sync(mask, v.z, 1), __shfl_xor_sync(mask, v.w, 1)};
+  const bool odd = threadIdx.x % 2 == 1;
+  const float4 low = odd ? other : v;
+  const float4 high = odd ? v : other;
+  eight[0] = low.x, eight[1] = low.y, eight[2] = low.z, eight[3] = low.w;
+  eight[4] = high.x, eight[5] = high.y, eight[6] = high.z, eight[7] = high.w;
 }
 
 /// Blocks of 8 mma columns that kRows rows of activations take.
@@ -122,8 +99,8 @@ __device__ inline void multiply_nibbles(uint32_t a, uint32_t b, const uint4 (&x)
   const uint32_t b0 = code_pair(b), b1 = code_pair(b >> 4), b2 = code_pair(b >> 8), b3 = code_pair(b >> 12);
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
-    mma_bf16(c[n], a0, b0, a1, b1, x[n].x, x[n].y);
-    mma_bf16(c[n], a2, b2, a3, b3, x[n].z, x[n].w);
+    multiply_add(c[n], a0, b0, a1, b1, x[n].x, x[n].y);
+    multiply_add(c[n], a2, b2, a3, b3, x[n].z, x[n].w);
   }
 }
 
@@ -145,8 +122,8 @@ __device__ inline void multiply_tile(const Tile<kCodes>& tile, const TileInput<k
       const auto high = [](uint32_t p, uint32_t q) { return __byte_perm(p, q, 0x7632); };
 #pragma unroll
       for (int n = 0; n < kBlocks; ++n) {
-        mma_bf16(c[n], low(a.x, a.z), low(b.x, b.z), high(a.x, a.z), high(b.x, b.z), in[n].x, in[n].y);
-        mma_bf16(c[n], low(a.y, a.w), low(b.y, b.w), high(a.y, a.w), high(b.y, b.w), in[n].z, in[n].w);
+        multiply_add(c[n], low(a.x, a.z), low(b.x, b.z), high(a.x, a.z), high(b.x, b.z), in[n].x, in[n].y);
+        multiply_add(c[n], low(a.y, a.w), low(b.y, b.w), high(a.y, a.w), high(b.y, b.w), in[n].z, in[n].w);
       }
     };
     eight(tile.codes[0], tile.codes[2], w0);
@@ -172,14 +149,14 @@ __device__ inline void multiply_tile(const Tile<kCodes>& tile, const TileInput<k
         const uint32_t b01 = __byte_perm(bx, by, 0x5410), b23 = __byte_perm(bx, by, 0x7632);
 #pragma unroll
         for (int n = 0; n < kBlocks; ++n) {
-          mma_bf16(c[n], code_pair(a01), code_pair(b01), code_pair(a01 >> 8), code_pair(b01 >> 8), in[n].x,
-                   in[n].y);
-          mma_bf16(c[n], code_pair(a23), code_pair(b23), code_pair(a23 >> 8), code_pair(b23 >> 8), in[n].z,
-                   in[n].w);
-          mma_bf16(high[n], code_pair(a01 >> 4), code_pair(b01 >> 4), code_pair(a01 >> 12),
-                   code_pair(b01 >> 12), in[n].x, in[n].y);
-          mma_bf16(high[n], code_pair(a23 >> 4), code_pair(b23 >> 4), code_pair(a23 >> 12),
-                   code_pair(b23 >> 12), in[n].z, in[n].w);
+          multiply_add(c[n], code_pair(a01), code_pair(b01), code_pair(a01 >> 8), code_pair(b01 >> 8),
+                       in[n].x, in[n].y);
+          multiply_add(c[n], code_pair(a23), code_pair(b23), code_pair(a23 >> 8), code_pair(b23 >> 8),
+                       in[n].z, in[n].w);
+          multiply_add(high[n], code_pair(a01 >> 4), code_pair(b01 >> 4), code_pair(a01 >> 12),
+                       code_pair(b01 >> 12), in[n].x, in[n].y);
+          multiply_add(high[n], code_pair(a23 >> 4), code_pair(b23 >> 4), code_pair(a23 >> 12),
+                       code_pair(b23 >> 12), in[n].z, in[n].w);
         }
       };
       eight(tile.codes[0].x, tile.codes[0].y, tile.codes[1].x, tile.codes[1].y, w0);
@@ -211,8 +188,8 @@ __device__ inline void sum_inputs(const TileInput<kBlocks>& x, float (&ones)[kBl
       float c[4] = {};
 #pragma unroll
       for (int w = 0; w < 2; ++w) {
-        mma_bf16(c, kOnes, kOnes, kOnes, kOnes, x.chunk[n][w].x, x.chunk[n][w].y);
-        mma_bf16(c, kOnes, kOnes, kOnes, kOnes, x.chunk[n][w].z, x.chunk[n][w].w);
+        multiply_add(c, kOnes, kOnes, kOnes, kOnes, x.chunk[n][w].x, x.chunk[n][w].y);
+        multiply_add(c, kOnes, kOnes, kOnes, kOnes, x.chunk[n][w].z, x.chunk[n][w].w);
       }
       ones[n] = c[0] + c[1];
     }
@@ -250,7 +227,7 @@ class TileRing {
     for (int i = 0; i < kStages; ++i) load_next(i);
   }
 
-  /// sums[m] += matrix m times x over those tiles. Begins with tile `at` of x.
+  /// sums[m] += matrix m times x over those tiles.
   template <int kBlocks, bool kShared>
   __device__ void run(const InputColumns<kBlocks, kShared>& x, int begin, int end,
                       TileSums<kBlocks> (&sums)[kMatrices]) {
@@ -302,7 +279,7 @@ class TileRing {
       ++tile_;
       --left_;
     }
-    end_copies();
+    commit_copies();
   }
 
   Stage* stages_;
