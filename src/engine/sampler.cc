@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "base/error.h"
@@ -47,6 +48,7 @@ void validate(const SamplingParams& p, int vocab_size) {
 Sampler::Sampler(const SamplingParams& params, int vocab_size) : params_(params) {
   validate(params, vocab_size);
   candidates_.reserve(static_cast<size_t>(vocab_size));
+  maxima_.reserve(static_cast<size_t>(vocab_size) / kBlock);
   seen_.resize(static_cast<size_t>(vocab_size));
   seen_ids_.reserve(static_cast<size_t>(vocab_size));
 }
@@ -83,9 +85,32 @@ void Sampler::drop_impossible() {
     throw Error(ErrorCode::kFailed, "the model's logits are all NaN: the weights or the backend are broken");
 }
 
+/// A logit that at least `count` candidates reach: that many blocks have one. Two plain passes then leave
+/// little to select from.
+float Sampler::reached_by(size_t count) {
+  const size_t blocks = candidates_.size() / kBlock;
+  if (blocks < 2 * count) return -std::numeric_limits<float>::infinity();
+  maxima_.resize(blocks);
+  for (size_t b = 0; b < blocks; ++b) {
+    float most = candidates_[b * kBlock].logit;
+    for (size_t i = 1; i < kBlock; ++i) most = std::max(most, candidates_[b * kBlock + i].logit);
+    maxima_[b] = most;
+  }
+  const auto nth = maxima_.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(maxima_.begin(), nth, maxima_.end(), std::greater<>());
+  return *nth;
+}
+
 /// Leaves the `count` likeliest candidates, in any order.
 void Sampler::keep_top(size_t count) {
   if (count >= candidates_.size()) return;
+  const float least = reached_by(count);
+  size_t kept = 0;
+  for (const Candidate c : candidates_) {  // without a branch: which ones stay cannot be foreseen
+    candidates_[kept] = c;
+    kept += c.logit >= least ? 1 : 0;
+  }
+  candidates_.resize(kept);
   std::nth_element(candidates_.begin(), at(count - 1), candidates_.end(), likelier);
   candidates_.resize(count);
 }

@@ -61,6 +61,8 @@ class Sampler {
   [[nodiscard]] auto at(size_t index) noexcept {
     return candidates_.begin() + static_cast<std::ptrdiff_t>(index);
   }
+  static constexpr size_t kBlock = 16;  // candidates that share a maximum
+  [[nodiscard]] float reached_by(size_t count);
   void keep_top(size_t count);
   void sort_through(size_t index);
   [[nodiscard]] int32_t likeliest() const;
@@ -69,6 +71,7 @@ class Sampler {
 
   SamplingParams params_;
   std::vector<Candidate> candidates_;  // [vocab]
+  std::vector<float> maxima_;          // [vocab / kBlock]
   size_t sorted_ = 0;                  // candidates at the front that are the likeliest, in order
   std::vector<Seen> seen_;             // [vocab]
   std::vector<int32_t> seen_ids_;
