@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 tools/install-dependencies.sh build
+tools/configure-whole.sh release
 make --no-print-directory build >&2
 prompt=${1:-Once upon a time}
 echo "\$ build/release/bin/facet run \"$prompt\"" >&2

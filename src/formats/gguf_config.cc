@@ -22,7 +22,7 @@ constexpr int kGemma3Pattern = 6;
 constexpr double kGemma3SlidingTheta = 1e4;
 constexpr int kGemma3HeadDim = 256;  // of every Gemma 3 but the 27B
 // rope_freqs holds 1e30 for the pairs that do not turn.
-constexpr float kNoRotation = 1e20F;
+constexpr float kNoRotationDivisor = 1e20F;
 
 /// Reads keys under the architecture's prefix.
 class Keys {
@@ -142,7 +142,7 @@ void apply_rope_freqs(const GgufFile& file, RopeSpec& rope) {
     if (divisors[i] <= 0)
       throw bad_input(fmt::format("{}: tensor rope_freqs.weight: expected numbers above 0, got {} at {}",
                                   file.label(), divisors[i], i));
-    rope.inv_freq[i] = divisors[i] < kNoRotation ? rope.inv_freq[i] / divisors[i] : 0;
+    rope.inv_freq[i] = divisors[i] < kNoRotationDivisor ? rope.inv_freq[i] / divisors[i] : 0;
   }
 }
 

@@ -9,8 +9,6 @@
 namespace facet::hf {
 namespace {
 
-constexpr int kDefaultPattern = 6;
-
 /// Older configs: rope_theta, rope_local_base_freq and rope_scaling, which concerns the full layers.
 RopeParameters older_rope(const JsonView& text, LayerKind kind) {
   const bool full = kind == LayerKind::kFull;

@@ -14,7 +14,6 @@ namespace facet::hf {
 namespace {
 
 constexpr int kDefaultGlobalHeadDim = 512;
-constexpr int kDefaultPattern = 6;  // every sixth layer attends fully unless layer_types says otherwise
 
 /// Head sizes by the layer's kind, as the published checkpoints give them.
 void apply_global_sizes(const JsonView& text, ModelSpec& spec) {

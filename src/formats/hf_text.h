@@ -12,6 +12,9 @@ namespace facet::hf {
 [[nodiscard]] ModelSpec gemma3_spec(const JsonView& text);
 [[nodiscard]] ModelSpec gemma4_spec(const JsonView& text);
 
+/// Every sixth layer attends fully unless the config says otherwise.
+constexpr int kDefaultPattern = 6;
+
 /// layer_types, or every `period`-th layer attends fully.
 [[nodiscard]] std::vector<LayerKind> layer_kinds(const JsonView& text, int layers, int period);
 

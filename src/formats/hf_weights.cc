@@ -13,12 +13,12 @@ namespace facet {
 namespace {
 
 constexpr std::string_view kCanonical = "model.";
-constexpr std::array<std::string_view, 4> kPrefixes = {"model.", "model.language_model.",
-                                                       "language_model.model.", "language_model."};
+constexpr std::array<std::string_view, 4> kHfPrefixes = {"model.", "model.language_model.",
+                                                         "language_model.model.", "language_model."};
 constexpr std::string_view kWeight = ".weight";
 
 std::string find_prefix(const ShardedSafetensors& files) {
-  for (const std::string_view prefix : kPrefixes)
+  for (const std::string_view prefix : kHfPrefixes)
     if (files.find(fmt::format("{}embed_tokens.weight", prefix)) != nullptr) return std::string(prefix);
   throw bad_input(fmt::format("{}: expected a tensor model.embed_tokens.weight, got none under any prefix",
                               files.files().front().label()));

@@ -17,7 +17,7 @@ namespace {
 
 // A matrix is X.weights.weights (current), X.weights, or X itself.
 constexpr std::array<std::string_view, 3> kSuffixes = {".weights.weights", ".weights", ""};
-constexpr std::array<std::string_view, 2> kPrefixes = {"decoder.", ""};
+constexpr std::array<std::string_view, 2> kLalamoPrefixes = {"decoder.", ""};
 constexpr std::string_view kWeights = ".weights";
 
 /// What the companions' names begin with: "X.weights" or "X" before ".scales".
@@ -48,7 +48,7 @@ Error LalamoWeights::fail(const StoredTensor& tensor, std::string_view message) 
 
 const StoredTensor* LalamoWeights::find(std::string_view name) const {
   for (const std::string& path : lalamo_name(name).paths)
-    for (const std::string_view prefix : kPrefixes)
+    for (const std::string_view prefix : kLalamoPrefixes)
       for (const std::string_view suffix : kSuffixes)
         if (const StoredTensor* tensor = files_.find(fmt::format("{}{}{}", prefix, path, suffix)))
           return tensor;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/ascii.h"
+
 namespace facet::text {
 namespace {
 
@@ -11,10 +13,6 @@ constexpr size_t kMaxThreads = JsonSchema::kMaxAlternatives;
 
 bool is_space(char byte) noexcept {
   return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
-}
-
-bool is_digit(char byte) noexcept {
-  return byte >= '0' && byte <= '9';
 }
 
 bool is_hex(char byte) noexcept {

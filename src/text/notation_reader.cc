@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <system_error>
 
+#include "text/ascii.h"
 #include "text/trim.h"
 #include "text/utf8.h"
 
@@ -33,10 +34,6 @@ void append_escaped(std::string_view text, std::string& json) {
       json += c;
     }
   }
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
 }
 
 /// Whether `text` is a number by JSON's grammar, and finite as a double.

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxDepth = 64;
+constexpr size_t kMaxJsonDepth = 64;
 constexpr size_t kVocabDepth = 3;  // inside {"model": {"vocab": { … }}}
 constexpr size_t kMergeDepth = 4;  // inside {"model": {"merges": [[ … ]]}}
 
@@ -129,7 +129,7 @@ class Events final : public nlohmann::json_sax<json> {
   }
 
   void descend() {
-    if (++depth_ > kMaxDepth) refuse(fmt::format("nested deeper than {} levels", kMaxDepth));
+    if (++depth_ > kMaxJsonDepth) refuse(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
   }
 
   /// Whether the value that just began (depth_ counts it) is the model's member of that name.

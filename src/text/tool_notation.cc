@@ -15,10 +15,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxNesting = 64;
 
 void check_depth(int depth) {
-  if (depth > kMaxDepth)
+  if (depth > kMaxNesting)
     throw bad_input("a tool's schema, arguments or result is nested deeper than 64 levels");
 }
 

@@ -10,6 +10,7 @@
 #include "backend/cpu/isa.h"
 #include "backend/reference/reference.h"
 #include "model/spec.h"
+#include "support/isa_names.h"
 #include "support/random_matrix.h"
 
 namespace facet {
@@ -448,12 +449,7 @@ TEST_P(CpuFused, Elementwise) {
   EXPECT_EQ(wide.back(), 30);
 }
 
-std::vector<std::string> isa_names() {
-  std::vector<std::string> names;
-  for (const cpu::KernelTable* table : cpu::available_kernels()) names.emplace_back(table->name);
-  return names;
-}
-INSTANTIATE_TEST_SUITE_P(Isa, CpuFused, ::testing::ValuesIn(isa_names()),
+INSTANTIATE_TEST_SUITE_P(Isa, CpuFused, ::testing::ValuesIn(testing::isa_names()),
                          [](const auto& isa) { return isa.param; });
 
 }  // namespace

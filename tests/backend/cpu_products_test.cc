@@ -10,6 +10,7 @@
 #include "backend/cpu/isa.h"
 #include "base/error.h"
 #include "quant/dequantize.h"
+#include "support/isa_names.h"
 #include "support/random_matrix.h"
 
 namespace facet {
@@ -242,12 +243,7 @@ TEST(CpuIsa, NamesAreChecked) {
   EXPECT_STREQ(cpu::choose_kernels("").name, cpu::available_kernels().front()->name);
 }
 
-std::vector<std::string> isa_names() {
-  std::vector<std::string> names;
-  for (const cpu::KernelTable* table : cpu::available_kernels()) names.emplace_back(table->name);
-  return names;
-}
-INSTANTIATE_TEST_SUITE_P(Isa, CpuProducts, ::testing::ValuesIn(isa_names()),
+INSTANTIATE_TEST_SUITE_P(Isa, CpuProducts, ::testing::ValuesIn(testing::isa_names()),
                          [](const auto& isa) { return isa.param; });
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "support/golden.h"
 #include "support/paths.h"
 #include "support/process.h"
+#include "support/sanitized.h"
 
 namespace facet {
 namespace {
@@ -65,6 +66,7 @@ TEST_F(QuantizeCli, WritesBothFormatsAndPerplexityComparesThem) {
 }
 
 TEST_F(QuantizeCli, CalibratesOnAText) {
+  FACET_SKIP_IF_SANITIZED();
   const ProcessResult result = run_facet(
       {"quantize", fable(), out("c"), "--method", "search", "--calibration", text(), "--group-size", "128"});
   ASSERT_EQ(result.exit_code, 0) << result.err;

@@ -20,13 +20,13 @@ std::string chat_with(const std::string& members) {
 }
 
 server::ChatRequest read_chat(const std::string& text) {
-  const server::Json json = server::parse_request(text);
-  return server::read_chat_request(server::RequestView(json), {.sampling = {}, .vocab_size = 896});
+  const server::Json request = server::parse_request(text);
+  return server::read_chat_request(server::RequestView(request), {.sampling = {}, .vocab_size = 896});
 }
 
 server::CompletionRequest read_completion(const std::string& text) {
-  const server::Json json = server::parse_request(text);
-  return server::read_completion_request(server::RequestView(json), {.sampling = {}, .vocab_size = 896});
+  const server::Json request = server::parse_request(text);
+  return server::read_completion_request(server::RequestView(request), {.sampling = {}, .vocab_size = 896});
 }
 
 struct Bad {

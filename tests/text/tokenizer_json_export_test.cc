@@ -88,9 +88,9 @@ TEST(TokenizerJsonExport, ScoresBecomeMergesThatGiveTheSameIds) {
   for (unsigned seed = 0; seed < 20; ++seed) {
     const Vocabulary scored = scored_vocabulary(seed);
     ASSERT_GT(scored.pieces.size(), 280U);
-    const std::string json = tokenizer_json(scored);
+    const std::string written = tokenizer_json(scored);
     const Tokenizer by_score(scored);
-    const Tokenizer by_rank = Tokenizer::from_json(json, "written");
+    const Tokenizer by_rank = Tokenizer::from_json(written, "written");
     std::mt19937 random(seed);
     for (int i = 0; i < 200; ++i) {
       std::string text;

@@ -82,16 +82,16 @@ TEST(Tokenizer, SpellingOfEveryControlTokenStaysTextWhenAsked) {
 }
 
 TEST(Tokenizer, MergesNeverBuildAControlToken) {
-  nlohmann::json json = testing::tiny_tokenizer_json();
+  nlohmann::json file = testing::tiny_tokenizer_json();
   // Room for new pieces: the two added tokens behind the vocabulary are dropped.
-  json["added_tokens"].erase(json["added_tokens"].size() - 1);
-  json["added_tokens"].erase(json["added_tokens"].size() - 1);
-  auto& vocab = json["model"]["vocab"];
+  file["added_tokens"].erase(file["added_tokens"].size() - 1);
+  file["added_tokens"].erase(file["added_tokens"].size() - 1);
+  auto& vocab = file["model"]["vocab"];
   for (const char* piece : {"bo", "<bo", "s>"})
     if (!vocab.contains(piece)) vocab[piece] = vocab.size();
-  auto& merges = json["model"]["merges"];
+  auto& merges = file["model"]["merges"];
   merges.insert(merges.begin(), {{"b", "o"}, {"<", "bo"}, {"s", ">"}, {"<bo", "s>"}});
-  const Tokenizer tokenizer = Tokenizer::from_json(json.dump());
+  const Tokenizer tokenizer = Tokenizer::from_json(file.dump());
   EXPECT_EQ(tokenizer.encode("<bos>", {.add_bos = false, .parse_special = true}), std::vector<int32_t>{2});
   EXPECT_THAT(pieces(tokenizer, tokenizer.encode("<bos>", {.add_bos = false, .parse_special = false})),
               ElementsAre("<bo", "s>"));
