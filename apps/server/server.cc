@@ -23,6 +23,7 @@ Server::Server(const ServerOptions& options, EventLog& log)
 
 Server::~Server() {
   if (loader_.joinable()) loader_.join();
+  if (model_) model_->scheduler().stop();  // its sinks post to io_, which goes before the model
   connections_.clear();
 }
 
@@ -112,18 +113,20 @@ void Server::serve(tcp::socket socket) {
 void Server::await_signal() {
   signals_.async_wait([this](const error_code& error, int signal) {
     if (error) return;
-    if (draining_) return io_.stop();
-    begin_drain(signal);
+    on_stop(signal);
     await_signal();
   });
 }
 
 void Server::stop() {
-  net::post(io_, [this] { begin_drain(0); });
+  net::post(io_, [this] { on_stop(0); });
+}
+
+void Server::on_stop(int signal) {
+  draining_ ? io_.stop() : begin_drain(signal);
 }
 
 void Server::begin_drain(int signal) {
-  if (draining_) return;
   draining_ = true;
   signal_ = signal;
   log_.info("stopping", {{"connections", connections_.size()}});

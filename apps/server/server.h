@@ -45,7 +45,7 @@ class Server {
   /// does not; returns the first one's number, 0 after stop().
   int run(const Load& load);
 
-  /// Stops as SIGTERM does. Any thread.
+  /// Stops as SIGTERM does, at once when called again. Any thread.
   void stop();
 
  private:
@@ -53,6 +53,7 @@ class Server {
   net::awaitable<void> accept();
   void serve(tcp::socket socket);
   void await_signal();
+  void on_stop(int signal);
   void begin_drain(int signal);
   void end_drain();
   void stop_when_empty();
@@ -61,14 +62,15 @@ class Server {
   ServerOptions options_;
   EventLog& log_;
   AccessPolicy access_;
+  // Destroyed from the last to the first. A server that was told to stop at once leaves coroutines in the middle
+  // of answers. They go with io_ and refer to the model, so the model goes after it.
+  std::unique_ptr<ServedModel> model_;
   net::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   net::signal_set signals_{io_};
   net::steady_timer room_{io_};  // expires when a connection has ended
   net::steady_timer drain_{io_};
   uint16_t port_ = 0;
-  // In this order: the model's sinks post to io_, the API refers to the model, connections to the API.
-  std::unique_ptr<ServedModel> model_;
   Api api_;
   ConnectionContext context_;
   std::unordered_set<std::shared_ptr<Connection>> connections_;

@@ -55,13 +55,17 @@ Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
 }
 
 Scheduler::~Scheduler() {
+  stop();
+}
+
+void Scheduler::stop() {
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     stopping_ = true;
   }
   work_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 std::optional<uint64_t> Scheduler::submit(Request request) {

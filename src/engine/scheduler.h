@@ -99,8 +99,7 @@ class Scheduler {
  public:
   /// `engine` must outlive this and is the scheduler's alone from now on.
   Scheduler(Engine& engine, const SchedulerOptions& options);
-  /// Cancels what is left.
-  ~Scheduler();
+  ~Scheduler();  ///< as stop()
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
@@ -118,6 +117,8 @@ class Scheduler {
   bool drain(std::chrono::steady_clock::time_point deadline);
   /// Lets no more requests in.
   void close();
+  /// Lets no more requests in, cancels those there are and ends the thread: no sink is left afterwards.
+  void stop();
 
   [[nodiscard]] SchedulerState state() const;
   [[nodiscard]] const ServingMetrics& metrics() const noexcept { return metrics_; }

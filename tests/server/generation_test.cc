@@ -345,6 +345,24 @@ TEST(Stopping, BreaksOffWhatTakesTooLong) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
 }
 
+TEST(Stopping, TwiceLeavesAnswersInTheMiddle) {
+  RunningServerOptions options;
+  options.context = 4096;
+  RunningServer server(options);
+  std::vector<std::unique_ptr<HttpClient>> clients;
+  for (int i = 0; i < 6; ++i) {  // more than run at once, of both kinds
+    clients.push_back(std::make_unique<HttpClient>(server.port()));
+    json body = completion("long", i, 4000);
+    body["stream"] = i % 2 == 0;
+    clients.back()->send_request("POST", "/v1/completions", body.dump());
+  }
+  ASSERT_TRUE(clients.front()->read_until("data:"));
+  server.begin_stop();
+  const auto start = std::chrono::steady_clock::now();
+  server.stop();  // what is left must not refer to what is gone: for the address sanitizer to tell
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+}
+
 TEST(Page, IsServedWithAPolicyThatFitsIt) {
   const RunningServer server;
   const auto reply = testing::request(server.port(), "GET", "/");
