@@ -136,6 +136,39 @@ def test_stopping(open_page, server):
     server.wait_for_metric("facet_requests_running", 0)
 
 
+def test_a_long_conversation_goes_on(open_page):
+    """What no longer fits the context is left out, oldest first."""
+    page = open_page()
+    page.set_settings(max_tokens="20")
+    told = "The fox went to the mill, and the miller asked him what he wanted there at that time of the night. " * 5
+    page.run("""current = {id: 'x', title: 'Long', turns: []}; chats = [current];
+                for (let i = 0; i < 40; ++i) current.turns.push({role: 'user', content: 'Go on. ' + i},
+                    {role: 'assistant', content: i === 38 ? '' : arguments[0]});""", told)
+    page.ask("Tell me a story about a fox.")
+    last = page.all(".turn.model")[-1]
+    assert last.find_element(By.CSS_SELECTOR, ".body").text and not last.find_elements(By.CSS_SELECTOR, ".error")
+    assert "earlier messages no longer fit" in last.text
+    sent = page.run("return latest({turns: current.turns.slice(0, -1)}).turns.map((t) => [t.role, t.content.slice(0, 9)])")
+    assert sent[-1] == ["user", "Tell me a"] and sent[-3:-1] == [["user", "Go on. 39"], ["assistant", "The fox w"]]
+    assert [role for role, _ in sent] == ["user", "assistant"] * (len(sent) // 2) + ["user"]
+    assert ["user", "Go on. 38"] not in sent and 5 <= len(sent) < 81
+    assert len(page.run("return latest({turns: current.turns.slice(0, 2).concat(current.turns.slice(-2, -1))}).turns")) == 3
+
+
+def test_closed_in_mid_answer(open_page):
+    page = open_page()
+    page.set_settings(max_tokens="2000")
+    page.run("sampling = ((plain) => () => ({ ...plain(), ignore_eos: true }))(sampling)")
+    page.write("Once upon a time" + Keys.ENTER)
+    page.until(lambda: page.run("return document.querySelector('.turn.model .body')?.textContent.length > 40"))
+    page.open()
+    answer = page.find(".turn.model")
+    assert len(answer.find_element(By.CSS_SELECTOR, ".body").text) > 20 and "stopped" in answer.text
+    page.set_settings(max_tokens="8")
+    page.ask("And then?")
+    assert len(page.all(".turn")) == 4 and not page.all(".error")
+
+
 def test_text_stays_text(open_page):
     """Whatever a model writes: no element of its own making, no script, no link but to the web."""
     page = open_page()
