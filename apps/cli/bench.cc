@@ -21,7 +21,7 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-/// What the CPU can do, measured around the tests: these machines are shared, so the bound moves.
+/// What the machine can do, measured around the tests: these machines are shared, so the bound moves.
 struct Bounds {
   double read_gbs = 0;
   double int8_gops = 0;
@@ -83,7 +83,7 @@ class BenchCommand final : public Command {
     load_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     loaded_rss_ = peak_resident_bytes();
 
-    // The bounds come from the CPU backend's threads and kernels; another backend's tests have none of these.
+    // The CPU's bounds come from its backend's threads and kernels, a device's from itself.
     std::optional<CpuBackend> meter;
     std::optional<cpu::ReadBandwidth> bandwidth;
     if (engine.backend().name() == "cpu") {
@@ -94,13 +94,17 @@ class BenchCommand final : public Command {
       isa_ = meter->isa();
       threads_ = meter->threads();
     }
+    device_ = engine.backend().device_name();
+    const auto read_gbs = [&] {
+      return bandwidth ? bandwidth->measure(kPasses) : engine.backend().read_bandwidth();
+    };
     Progress bar("Measuring");
     for (size_t i = 0; i < tests.size(); ++i) {
       bar.update(static_cast<int64_t>(i), static_cast<int64_t>(tests.size()));
       for (auto& [name, time] : profile_) time = {};
-      const double before = bandwidth ? bandwidth->measure(kPasses) : 0;
+      const double before = read_gbs();
       Line line{run_benchmark(engine, tests[i], repetitions_), 0, {}};
-      line.read_gbs = bandwidth ? std::max(before, bandwidth->measure(kPasses)) : 0;
+      line.read_gbs = std::max(before, read_gbs());
       bounds_.read_gbs = std::max(bounds_.read_gbs, line.read_gbs);
       line.profile = profile_;
       lines_.push_back(std::move(line));
@@ -168,8 +172,8 @@ class BenchCommand final : public Command {
   void print_json(const Engine& engine) const {
     OrderedJson out = {{"build", build_id()},
                        {"cpu", cpu::processor_name()},
-                       {"gpu", nullptr},
-                       {"backend", lines_.front().read_gbs > 0 ? "cpu" : model_.backend},
+                       {"gpu", device_.empty() ? OrderedJson(nullptr) : OrderedJson(device_)},
+                       {"backend", threads_ > 0 ? "cpu" : model_.backend},
                        {"isa", isa_},
                        {"threads", threads_},
                        {"model", synthetic_ ? *synthetic_ : model_.model},
@@ -218,6 +222,8 @@ class BenchCommand final : public Command {
       fmt::print("{}, {} thread{}, {}: read {:.1f} GB/s, int8 {:.0f} GOP/s, f32 {:.0f} GFLOP/s\n",
                  cpu::processor_name(), threads_, threads_ == 1 ? "" : "s", isa_, bounds_.read_gbs,
                  bounds_.int8_gops, bounds_.f32_gflops);
+    else if (!device_.empty())
+      fmt::print("{}: read {:.1f} GB/s\n", device_, bounds_.read_gbs);
     fmt::print("load {:.0f} ms, at most {:.2f} GB resident by then\n\n", load_ms_,
                static_cast<double>(loaded_rss_) / 1e9);
     fmt::print(
@@ -270,6 +276,7 @@ class BenchCommand final : public Command {
   Profile profile_;
   Bounds bounds_;
   std::string isa_;
+  std::string device_;  // empty: the CPU
   int threads_ = 0;
   double load_ms_ = 0;
   int64_t loaded_rss_ = 0;

@@ -168,6 +168,13 @@ class Backend {
   /// The cache's type when nobody asks for another.
   [[nodiscard]] virtual KvType default_kv_type() const noexcept { return KvType::kBF16; }
 
+  /// What computes, where that is not the CPU; empty: it is.
+  [[nodiscard]] virtual std::string device_name() const { return {}; }
+  /// Measures how fast that device's memory is read, in 10⁹ bytes a second; 0: no device of its own.
+  [[nodiscard]] virtual double read_bandwidth() { return 0; }
+  /// Returns when everything asked for so far is done. For clocks: who reads values waits for them anyway.
+  virtual void finish() {}
+
   /// Rows of a step at which prompts go fastest.
   [[nodiscard]] virtual int preferred_chunk() const noexcept { return 512; }
 

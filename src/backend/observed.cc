@@ -27,6 +27,9 @@ class Observed final : public Backend {
     inner_->reserve(limits);
   }
   [[nodiscard]] KvType default_kv_type() const noexcept override { return inner_->default_kv_type(); }
+  [[nodiscard]] std::string device_name() const override { return inner_->device_name(); }
+  [[nodiscard]] double read_bandwidth() override { return inner_->read_bandwidth(); }
+  void finish() override { inner_->finish(); }
   [[nodiscard]] int preferred_chunk() const noexcept override { return inner_->preferred_chunk(); }
 
   void matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept override {

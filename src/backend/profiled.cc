@@ -33,6 +33,9 @@ class Profiled final : public Backend {
   [[nodiscard]] bool copies_weights() const noexcept override { return inner_->copies_weights(); }
   void reserve(const Limits& limits) override { inner_->reserve(limits); }
   [[nodiscard]] KvType default_kv_type() const noexcept override { return inner_->default_kv_type(); }
+  [[nodiscard]] std::string device_name() const override { return inner_->device_name(); }
+  [[nodiscard]] double read_bandwidth() override { return inner_->read_bandwidth(); }
+  void finish() override { inner_->finish(); }
   [[nodiscard]] int preferred_chunk() const noexcept override { return inner_->preferred_chunk(); }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float factor,

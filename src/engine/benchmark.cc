@@ -66,6 +66,7 @@ double run_once(Engine& engine, const BenchmarkTest& test, std::span<const int32
   const OpenSequences sequences(engine.cache(), test.kind == BenchmarkTest::Kind::kDecode ? test.batch : 1);
   const auto depth = static_cast<size_t>(test.depth);
   for (const int id : sequences.ids()) feed(engine, id, tokens.first(depth), false);
+  engine.backend().finish();
   const auto start = std::chrono::steady_clock::now();
   if (test.kind == BenchmarkTest::Kind::kPrompt) {
     feed(engine, sequences.ids().front(), tokens.subspan(depth), true);

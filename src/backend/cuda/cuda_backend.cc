@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "backend/cuda/device_weight.h"
+#include "backend/cuda/read_bandwidth.h"
 #include "backend/top_experts.h"
 #include "base/error.h"
 
@@ -112,6 +113,14 @@ void CudaBackend::reserve(const Limits& limits) {
     expert_weights_ = expert_m_ + slots * limits.ffn_dim;
     chosen_ = reinterpret_cast<int32_t*>(expert_weights_ + slots);
   }
+}
+
+double CudaBackend::read_bandwidth() {
+  return cuda::read_bandwidth(stream_);
+}
+
+void CudaBackend::finish() {
+  cuda::check(cudaStreamSynchronize(stream_), "running a step");
 }
 
 void CudaBackend::gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
@@ -231,7 +240,9 @@ bool CudaBackend::prefills(int rows) noexcept {
 bool CudaBackend::begin_step(const StepShape& shape) noexcept {
   decode_->reset();
   if (tapped() || !decode_->takes(shape)) return true;
-  return !graphs_->replay(decode_->recording_key(shape));
+  if (graphs_->replay(decode_->recording_key(shape))) return false;
+  decode_->begin(shape, graphs_->recording());
+  return true;
 }
 
 void CudaBackend::end_step() noexcept {

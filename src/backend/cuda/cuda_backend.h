@@ -28,6 +28,8 @@ class CudaBackend final : public Backend {
 
   [[nodiscard]] std::string_view name() const override { return "cuda"; }
   [[nodiscard]] const cuda::Device& device() const noexcept { return device_; }
+  /// Steps that were launched as one kernel; a recorded step counts once. For tests.
+  [[nodiscard]] int64_t persistent_steps() const noexcept { return decode_->persistent_steps(); }
 
   [[nodiscard]] Buffer allocate(size_t bytes) override;
   void upload(void* to, const void* host, size_t bytes) override;
@@ -37,6 +39,9 @@ class CudaBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;
+  [[nodiscard]] std::string device_name() const override { return device_.name; }
+  [[nodiscard]] double read_bandwidth() override;
+  void finish() override;
   [[nodiscard]] int preferred_chunk() const noexcept override { return 4096; }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,

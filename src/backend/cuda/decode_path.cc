@@ -22,6 +22,7 @@ void DecodePath::take_in(DeviceWeight& weight) {
 void DecodePath::reserve(Backend& backend, const Limits& limits) {
   limits_ = limits;
   reset();
+  persistent_.reserve(backend, limits);
   ready_ = weights_served_ && device_.launches_dependent() && limits.experts == 0 &&
            limits.hidden % kTileColumns == 0 && limits.q_width % kTileColumns == 0 &&
            limits.ffn_dim % kTileColumns == 0;
@@ -71,7 +72,9 @@ bool DecodePath::takes(const StepShape& shape) const noexcept {
 int64_t DecodePath::recording_key(const StepShape& shape) const noexcept {
   AttentionShape full;
   full.kv_heads = 1;
-  return int64_t{shape.rows} << 32 | decode_clusters(full, shape.last_position, shape.rows);
+  const int64_t persistent = shape.last_position < kPersistentContext ? 1 : 0;
+  return persistent << 40 | int64_t{shape.rows} << 32 |
+         decode_clusters(full, shape.last_position, shape.rows);
 }
 
 /// The residual stream x for a kernel that reads it; afterwards its values are in `sum`, or still at home.
@@ -120,6 +123,7 @@ void DecodePath::settle(const void* x) noexcept {
 }
 
 void DecodePath::reset() noexcept {
+  persistent_.end();
   stream_of_ = nullptr;
   due_norm_ = nullptr;
   attended_of_ = nullptr;
@@ -128,6 +132,7 @@ void DecodePath::reset() noexcept {
 }
 
 bool DecodePath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
+  if (persistent_.qkv_rope_store(x, rows, args)) return true;
   const bool shares = args.k == nullptr;
   if (!ready_ || !rows.distinct || rows.count > kDecodeRows || args.q == nullptr ||
       (!shares && args.v == nullptr) || !serves_decode(args.shape, args.kv.type))
@@ -153,6 +158,7 @@ bool DecodePath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs&
 }
 
 bool DecodePath::attend(const float* q, const Rows& rows, const AttentionShape& shape, float* out) noexcept {
+  if (persistent_.attend()) return true;
   if (projected_.q_out != q || q == nullptr) return false;
   DecodeAttention args;
   args.shape = shape;
@@ -179,6 +185,7 @@ bool DecodePath::attend(const float* q, const Rows& rows, const AttentionShape& 
 
 bool DecodePath::geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate,
                        const Weight& up, float* m) noexcept {
+  if (persistent_.geglu(norm, gate, up)) return true;
   if (stream_of_ != x || x == nullptr || rows > kDecodeRows ||
       tiles(gate).codes_kind != tiles(up).codes_kind || gate.rows() % kTileColumns != 0)
     return false;
@@ -189,6 +196,7 @@ bool DecodePath::geglu(const float* x, int rows, const float* norm, float eps, c
 
 bool DecodePath::project_add(const float* a, int rows, const Weight& w, const float* norm, float eps,
                              float* x) noexcept {
+  if (persistent_.project_add(w, norm)) return true;
   if (a == nullptr || (a != attended_of_ && a != m_of_)) return false;
   const Fragments& input = a == attended_of_ ? attended_ : m_;
   (a == attended_of_ ? attended_of_ : m_of_) = nullptr;
@@ -199,6 +207,7 @@ bool DecodePath::project_add(const float* a, int rows, const Weight& w, const fl
 }
 
 bool DecodePath::per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept {
+  if (persistent_.per_layer_embed(args)) return true;
   if (stream_of_ != x || x == nullptr || rows > kDecodeRows) return false;
   per_layer_gate(take(x, rows, args.eps), tiles(*args.gate), args.inputs, args.inputs_stride, ple_m_,
                  stream_);
@@ -227,6 +236,7 @@ bool DecodePath::per_layer_inputs(const float* x0, const Rows& rows, int layers,
 }
 
 bool DecodePath::rms_norm(const float* x, const float* weight, float eps, float* out) noexcept {
+  if (persistent_.rms_norm(x, weight, out)) return true;
   if (stream_of_ != x || x == nullptr || weight == nullptr || out == x) return false;
   cuda::settle(take(x, rows_, eps), weight, out, stream_);
   return true;

@@ -15,12 +15,14 @@
 #include "backend/cuda/decode.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/device_weight.h"
+#include "backend/cuda/persistent_path.h"
 
 namespace facet::cuda {
 
 class DecodePath {
  public:
-  DecodePath(const Device& device, cudaStream_t stream) : device_(device), stream_(stream) {}
+  DecodePath(const Device& device, cudaStream_t stream)
+      : device_(device), stream_(stream), persistent_(device, stream) {}
 
   /// Arranges a weight that products read; one that the kernels do not take turns the path off. Throws
   /// Error{kDevice} when memory is short.
@@ -31,6 +33,8 @@ class DecodePath {
   [[nodiscard]] bool takes(const StepShape& shape) const noexcept;
   /// Equal for steps whose launches are equal.
   [[nodiscard]] int64_t recording_key(const StepShape& shape) const noexcept;
+
+  [[nodiscard]] int64_t persistent_steps() const noexcept { return persistent_.launches(); }
 
   // Each returns false, with nothing done, for what the kernels do not take.
   [[nodiscard]] bool qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept;
@@ -51,6 +55,10 @@ class DecodePath {
   void settle(const void* x) noexcept;
   /// Forgets what is elsewhere: the arrays are about to be written anew.
   void reset() noexcept;
+  /// A step that takes() comes, and its kernels are issued; `recording`: not for the first time.
+  void begin(const StepShape& shape, bool recording) noexcept {
+    if (shape.last_position < kPersistentContext) persistent_.begin(recording_key(shape), recording);
+  }
 
  private:
   [[nodiscard]] Residual take(const float* x, int rows, float eps) noexcept;
@@ -58,6 +66,7 @@ class DecodePath {
 
   const Device& device_;
   cudaStream_t stream_;
+  PersistentPath persistent_;  // first to see an operation
   bool weights_served_ = true;
   bool ready_ = false;  // weights, device and limits allow it
   Limits limits_;

@@ -31,11 +31,31 @@ struct LaunchShape {
   unsigned cluster = 1;  ///< blocks of grid.x that form a cluster
 };
 
-/// Launches `kernel` so that it may start before its predecessor on the stream ends. Compute capability 9.0.
-/// The error, if any, is cudaGetLastError()'s.
-template <class... Parameters, class... Arguments>
-void launch_dependent(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
-                      Arguments... arguments) {
+/// A launch as the runtime takes it.
+struct LaunchConfig {
+  cudaLaunchAttribute attributes[2];
+  cudaLaunchConfig_t config{};
+
+  LaunchConfig(const LaunchShape& shape, cudaStream_t stream) {
+    config.gridDim = shape.grid;
+    config.blockDim = shape.threads;
+    config.dynamicSmemBytes = shape.shared;
+    config.stream = stream;
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = shape.cluster;
+    attributes[1].val.clusterDim.y = 1;
+    attributes[1].val.clusterDim.z = 1;
+    config.attrs = attributes;
+    config.numAttrs = shape.cluster > 1 ? 2 : 1;
+  }
+  LaunchConfig(const LaunchConfig&) = delete;
+  LaunchConfig& operator=(const LaunchConfig&) = delete;
+};
+
+/// Asks for what launches of this shape need.
+inline void prepare_launch(const void* kernel, const LaunchShape& shape) {
   // The same split of every multiprocessor's memory for all kernels: one that wants another waits until the
   // multiprocessor is empty.
   (void)cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -44,21 +64,27 @@ void launch_dependent(void (*kernel)(Parameters...), const LaunchShape& shape, c
   if (shape.shared > kUnasked)
     (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shape.shared));
-  cudaLaunchConfig_t config{};
-  config.gridDim = shape.grid;
-  config.blockDim = shape.threads;
-  config.dynamicSmemBytes = shape.shared;
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = shape.cluster;
-  attributes[1].val.clusterDim.y = 1;
-  attributes[1].val.clusterDim.z = 1;
-  config.attrs = attributes;
-  config.numAttrs = shape.cluster > 1 ? 2 : 1;
-  (void)cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+  constexpr unsigned kPortableCluster = 8;
+  if (shape.cluster > kPortableCluster)
+    (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+}
+
+/// Launches `kernel` so that it may start before its predecessor on the stream ends. Compute capability 9.0.
+/// The error, if any, is cudaGetLastError()'s.
+template <class... Parameters, class... Arguments>
+void launch_dependent(void (*kernel)(Parameters...), const LaunchShape& shape, cudaStream_t stream,
+                      const Arguments&... arguments) {
+  prepare_launch(reinterpret_cast<const void*>(kernel), shape);
+  const LaunchConfig launch(shape, stream);
+  (void)cudaLaunchKernelEx(&launch.config, kernel, Parameters(arguments)...);
+}
+
+/// Clusters of such a launch that the device can run at the same time.
+inline int resident_clusters(const void* kernel, const LaunchShape& shape) {
+  prepare_launch(kernel, shape);
+  const LaunchConfig launch(shape, nullptr);
+  int clusters = 0;
+  return cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config) == cudaSuccess ? clusters : 0;
 }
 
 }  // namespace facet::cuda

@@ -82,10 +82,11 @@ __device__ inline float block_reduce(float v, float* shared) {
   return kMax ? warp_max(v) : warp_sum(v);
 }
 
-/// The tanh approximation, as gelu_pytorch_tanh computes it.
+/// The tanh approximation, as gelu_pytorch_tanh computes it: ½ (1 + tanh u) is 1 − 1 / (1 + exp 2u).
 __device__ inline float gelu_tanh(float x) {
   constexpr float kSqrt2OverPi = 0.7978845608028654F;
-  return 0.5F * x * (1.0F + tanhf(kSqrt2OverPi * (x + 0.044715F * x * x * x)));
+  const float u = kSqrt2OverPi * (x + 0.044715F * x * x * x);
+  return x - __fdividef(x, 1.0F + __expf(2.0F * u));
 }
 
 }  // namespace facet::cuda

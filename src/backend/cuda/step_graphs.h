@@ -23,6 +23,7 @@ class StepGraphs {
   /// first time they run as they are issued (which loads them), the second they are recorded.
   [[nodiscard]] bool replay(int64_t key) noexcept;
   void end() noexcept;
+  [[nodiscard]] bool recording() const noexcept { return recording_ != nullptr; }
 
  private:
   struct Entry {

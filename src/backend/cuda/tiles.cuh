@@ -15,10 +15,12 @@ __device__ inline float bf16_rest(float v) {
 
 /// Columns 8c to 8c + 7 as a chunk: rounded to bf16, or what that left.
 __device__ inline uint4 chunk_of(const float (&v)[8], bool rest) {
-  float w[8];
-#pragma unroll
-  for (int j = 0; j < 8; ++j) w[j] = rest ? bf16_rest(v[j]) : v[j];
-  return {pack_bf16(w[0], w[4]), pack_bf16(w[1], w[5]), pack_bf16(w[2], w[6]), pack_bf16(w[3], w[7])};
+  const auto word = [&](float low, float high) {
+    const uint32_t rounded = pack_bf16(low, high);
+    if (!rest) return rounded;
+    return pack_bf16(low - __uint_as_float(rounded << 16), high - __uint_as_float(rounded & 0xffff0000U));
+  };
+  return {word(v[0], v[4]), word(v[1], v[5]), word(v[2], v[6]), word(v[3], v[7])};
 }
 
 /// Two neighbouring lanes have columns 0 to 3 and 4 to 7 of a chunk: all eight, in both. All lanes of `mask`
@@ -88,7 +90,10 @@ struct TileSums {
 
 /// Code c as bf16 128 + c: exact, and one instruction a pair.
 __device__ inline uint32_t code_pair(uint32_t word) {
-  return (word & 0x000f000fU) | 0x43004300U;
+  // One lop3 takes one constant at most as part of the instruction; the other must be seen as a register.
+  uint32_t pair = 0;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(pair) : "r"(word), "n"(0x000f000f), "r"(0x43004300U));
+  return pair;
 }
 
 /// c += the nibbles of 8 columns of two rows, each plus 128, times x.

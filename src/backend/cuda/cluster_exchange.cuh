@@ -1,0 +1,124 @@
+// How blocks pass each other small vectors without a grid-wide barrier.
+//
+// Within a cluster: every block writes its slice straight into the others' shared memory, and the hardware
+// counts the bytes in at a barrier there (st.async), so that data and signal are one trip. Between clusters:
+// every eight bytes in global memory are a value and the number of the exchange it belongs to, so that
+// whoever reads knows from the data itself whether it has come; nothing has to be flushed or cleared.
+//
+// What a block may overwrite follows from what it has received: a block sends only what it has read its
+// sources for, and waits for its own sends as for the others'. compute-sanitizer's racecheck does not know
+// bytes counted at a barrier as an order, and reports those places (and the tape's); memcheck is clean.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "backend/cuda/persistent_step.h"
+#include "backend/cuda/tensor_core.cuh"
+
+namespace facet::cuda {
+
+// --- barriers in shared memory (mbarrier)
+// -------------------------------------------------------------------
+
+__device__ inline void barrier_init(uint64_t* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+/// Makes initialised barriers known to the cluster and to bulk copies.
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ inline void barrier_arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+/// Arrives, and lets the phase end only when `bytes` have been written that count at the barrier.
+__device__ inline void barrier_expect(uint64_t* barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+/// Until phase `parity` (0 for the first) has ended.
+__device__ inline void barrier_wait(uint64_t* barrier, int parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+// --- clusters
+// ------------------------------------------------------------------------------------------------
+
+__device__ inline int cluster_rank() {
+  uint32_t rank = 0;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+}
+__device__ inline int cluster_index() {
+  uint32_t index = 0;
+  asm("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+  return static_cast<int>(index);
+}
+/// All threads of all blocks of the cluster.
+__device__ inline void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// The address, within the cluster, of what lies at `local` in the block of that rank.
+__device__ inline uint32_t address_in(const void* local, int rank) {
+  uint32_t address = 0;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(local)), "r"(rank));
+  return address;
+}
+
+/// Writes 16 bytes to where `to` lies in block `rank`, and counts them at `barrier` there.
+__device__ inline void send(const float4& v, const void* to, const uint64_t* barrier, int rank) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+          address_in(to, rank)),
+      "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(address_in(barrier, rank))
+      : "memory");
+}
+__device__ inline void send(const uint4& v, const void* to, const uint64_t* barrier, int rank) {
+  send(float4{__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w)}, to,
+       barrier, rank);
+}
+__device__ inline void send(float v, const void* to, const uint64_t* barrier, int rank) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(address_in(to, rank)),
+      "f"(v), "r"(address_in(barrier, rank))
+      : "memory");
+}
+__device__ inline void send(const float2& v, const void* to, const uint64_t* barrier, int rank) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(
+                   address_in(to, rank)),
+               "f"(v.x), "f"(v.y), "r"(address_in(barrier, rank))
+               : "memory");
+}
+
+// --- global memory
+// -------------------------------------------------------------------------------------------
+
+/// Each half is one access of eight bytes, so a value never comes without its tag.
+__device__ inline void store_tagged(TaggedPair* to, float first, float second, uint32_t tag) {
+  const uint64_t high = uint64_t{tag} << 32;
+  asm volatile("st.relaxed.gpu.global.v2.b64 [%0], {%1, %2};" ::"l"(to), "l"(high | __float_as_uint(first)),
+               "l"(high | __float_as_uint(second))
+               : "memory");
+}
+__device__ inline TaggedPair load_tagged(const TaggedPair* from) {
+  uint64_t first = 0;
+  uint64_t second = 0;
+  asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];"
+               : "=l"(first), "=l"(second)
+               : "l"(from)
+               : "memory");
+  return {__uint_as_float(static_cast<uint32_t>(first)), static_cast<uint32_t>(first >> 32),
+          __uint_as_float(static_cast<uint32_t>(second)), static_cast<uint32_t>(second >> 32)};
+}
+
+}  // namespace facet::cuda

@@ -1,0 +1,60 @@
+// Activations of a decode step as the integer tensor cores take them.
+#pragma once
+
+#include "backend/cuda/tiles.cuh"
+
+namespace facet::cuda::persistent {
+
+/// Activations as the integer tensor cores take them: 16 bits of the largest of a warp's columns, in two
+/// digits, x ≈ scale · (256 · high + low). A row takes two of the mma's eight columns, and sums are exact.
+template <int kRows>
+struct Digits {
+  static constexpr int kColumns = 2 * kRows;      // of the mma: high and low of row r in 2r and 2r + 1
+  static constexpr int kTiles = 2;                // of a warp
+  static constexpr int kStride = kTiles * 4 + 4;  // vectors between columns: two are read at once
+  static constexpr int kVectors = kColumns * kStride;
+};
+constexpr float kMostDigits = 127.0F * 256.0F;
+constexpr float kIntegers = 12582912.0F;
+constexpr uint32_t kIntegerBits = 0x4b400000;
+
+/// c [16, 8] += a [16, 32] · b [32, 8]: codes times digits.
+__device__ inline void multiply_add(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                    uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// A lane's digits of a tile, and of its activation row the scale and the sum of what they stand for.
+struct DigitTile {
+  uint4 digits;
+  float scale, sum;
+};
+
+/// sums += the tile's weights times x.
+template <Codes kCodes>
+__device__ inline void multiply_tile(const Tile<kCodes>& tile, const DigitTile& x, TileSums<1>& sums) {
+  int c[4] = {};
+  if constexpr (kCodes == Codes::kQ4) {
+    constexpr uint32_t kLow = 0x0f0f0f0fU;
+    const uint4& w = tile.codes[0];
+    multiply_add(c, w.x & kLow, w.z & kLow, (w.x >> 4) & kLow, (w.z >> 4) & kLow, x.digits.x, x.digits.y);
+    multiply_add(c, w.y & kLow, w.w & kLow, (w.y >> 4) & kLow, (w.w >> 4) & kLow, x.digits.z, x.digits.w);
+  } else {
+    const uint4& a = tile.codes[0];
+    const uint4& b = tile.codes[1];
+    multiply_add(c, a.x, b.x, a.y, b.y, x.digits.x, x.digits.y);
+    multiply_add(c, a.z, b.z, a.w, b.w, x.digits.z, x.digits.w);
+  }
+  const auto value = [](int high, int low) { return static_cast<float>(high * 256 + low); };
+  const auto scale = [](uint32_t pair) { return __uint_as_float(pair << 16); };
+  const auto bias = [](uint32_t pair) { return __uint_as_float(pair & 0xffff0000U); };
+  sums.a[0] =
+      fmaf(value(c[0], c[1]), scale(tile.pairs.x) * x.scale, fmaf(bias(tile.pairs.x), x.sum, sums.a[0]));
+  sums.b[0] =
+      fmaf(value(c[2], c[3]), scale(tile.pairs.y) * x.scale, fmaf(bias(tile.pairs.y), x.sum, sums.b[0]));
+}
+
+}  // namespace facet::cuda::persistent

@@ -1,0 +1,184 @@
+// How the persistent step is laid out: over clusters, blocks and warps, and in a block's shared memory.
+#pragma once
+
+#include "backend/cuda/digits.cuh"
+#include "backend/cuda/lane_attention.cuh"
+#include "backend/cuda/persistent_step.h"
+#include "backend/cuda/tape.cuh"
+
+namespace facet::cuda::persistent {
+
+using Shape = PersistentShape;
+constexpr uint32_t kExchangesALayer = 3;
+constexpr int kHidden = Shape::kHidden;
+constexpr float kOfHidden = 1.0F / kHidden;
+constexpr int kBlocks = 8;                 // of a cluster
+constexpr int kSlice = kHidden / kBlocks;  // of the residual stream that a block sums up
+constexpr int kHeadClusters = Shape::kHeads;
+constexpr int kHelperClusters = 6;  // that do nothing but a part of the MLP
+constexpr int kClusters = kHeadClusters + kHelperClusters;
+static_assert(kClusters <= kMostClustersOfStep);
+
+constexpr int kWorkerThreads = kWorkers * kWarp;
+constexpr int kThreads = kWorkerThreads + 128;  // and a group of warps of which one issues the copies
+constexpr int kWorkerRegisters = 152;
+constexpr int kWriterRegisters = 56;
+static_assert(4 * kWorkerThreads == kHidden);  // a worker thread holds four columns of the residual stream
+
+/// What a block receives from the others of its cluster; each kind has a barrier of its own.
+enum Gather { kQueries, kPartials, kSums, kMiddle, kPleMiddle, kGathers };
+
+/// Units of the MLP that a cluster has: a helper, which has nothing else to do, a third more.
+__host__ __device__ constexpr int cluster_units(int ffn_dim, bool helper) {
+  return ffn_dim / 16 * (helper ? 4 : 3) / 3;
+}
+static_assert(kHeadClusters * cluster_units(Shape::kFfnUnit, false) +
+                  kHelperClusters * cluster_units(Shape::kFfnUnit, true) ==
+              Shape::kFfnUnit);
+constexpr int kMostUnits = cluster_units(Shape::kMostFfn, true);
+constexpr int kWarpColumns = kHidden / kWorkers;  // of an input that a warp multiplies: two tiles
+static_assert(kWarpColumns == 4 * kWarp && kWarpColumns == 2 * kTileColumns);
+
+/// Floats between the warps' shares of a product's row: gates and ups are the most that a block has.
+constexpr int kShareStride = 2 * kMostUnits / kBlocks + 8;
+static_assert(kSlice <= kShareStride);
+
+/// Warps that sum up a block's slice of a row, two columns a lane.
+constexpr int kSumWarps = kSlice / 2 / kWarp;
+static_assert(kSumWarps * 2 * kWarp == kSlice && kSumWarps * kPersistentRows <= kWorkers);
+
+/// A block's shared memory.
+template <int kRows>
+struct Memory {
+  float sums[kRows * kHidden];                                     // gathered
+  float squares[kRows * kBlocks * kSumWarps];                      // gathered
+  union {                                                          // gathered
+    float middle[kRows * kMostUnits];                              // of the MLP
+    float partials[kBlocks * attention_stride(Shape::kMostHead)];  // the blocks' attention
+  };
+  float ple_middle[kRows * Shape::kPleDim];  // gathered
+  float queries[3 * Shape::kMostHead];       // gathered: a head of q, k and v as projected
+  union {
+    float shares[kWorkers * kRows * kShareStride];                   // the warps', of a product
+    float attention[kWorkers * attention_stride(Shape::kMostHead)];  // and of the attention
+  };
+  float rotations[2][Shape::kMostHead];             // by kind: cosines, then sines, of this block's row
+  uint4 newest[2][2][Shape::kMostHead / 8];         // by kind: k and v of the step's own token
+  uint4 digits[kWorkers][Digits<kRows>::kVectors];  // of each warp's input
+  alignas(16) float squares_of_x[kRows * kWorkers];
+  uint64_t gathers[kGathers];
+  TapeSlots slots;
+};
+constexpr int kMostShared = 227 << 10;
+template <int kRows>
+constexpr int kRingBegin = (static_cast<int>(sizeof(Memory<kRows>)) + 127) / 128 * 128;
+template <int kRows>
+constexpr int kRingBytes = (kMostShared - kRingBegin<kRows>) / 128 * 128;
+
+/// A helper's sums follow each other without a product between that would hold back the other blocks, so they
+/// go to two places by turns. The second, and its squares, are what its ring has less.
+template <int kRows>
+constexpr int kSecondSums = (kRows * (kHidden + kBlocks * kSumWarps) * static_cast<int>(sizeof(float)) +
+                             127) /
+                            128 * 128;
+
+/// How the warps share the column tiles of a product: some split the columns, times some that split the rows.
+struct Tiling {
+  int column_warps;
+  int each;    // column tiles of a warp: 1 or 2
+  int groups;  // that split the rows
+  /// Row tiles of a chunk of the tape: two for each group.
+  [[nodiscard]] __device__ int chunk_rows() const { return 2 * groups; }
+};
+__device__ inline Tiling tiling_of(int column_tiles) {
+  switch (column_tiles) {
+    case 4: return {4, 1, 3};
+    case 6: return {6, 1, 2};
+    case 8: return {4, 2, 3};
+    case 12: return {12, 1, 1};
+    case 16: return {8, 2, 1};  // a third of the warps are idle
+    default: return {12, 2, 1};
+  }
+}
+
+/// The tiles of a matrix that a block multiplies.
+struct Portion {
+  int row_tile, row_tiles;
+  int column_tile, column_tiles;
+  int columns;  // of the matrix, in tiles
+};
+
+/// What block `rank` of cluster `cluster` takes of each matrix: an eighth of some rows, by some columns.
+struct Portions {
+  int cluster, rank;
+
+  [[nodiscard]] __device__ bool helper() const { return cluster >= kHeadClusters; }
+
+  __device__ Portion of(int matrix, const PersistentLayer& layer) const {
+    const int head = layer.head_dim;
+    const int units = cluster_units(layer.ffn_dim, helper());
+    const int first =
+        helper() ? kHeadClusters * cluster_units(layer.ffn_dim, false) + (cluster - kHeadClusters) * units
+                 : cluster * units;
+    switch (matrix) {
+      case kQ: return slice(cluster * head, head, 0, kHidden, kHidden);
+      case kK:
+      case kV: return slice(0, head, 0, kHidden, kHidden);
+      case kO: return slice(0, kHidden, cluster * head, head, Shape::kHeads * head);
+      case kGate:
+      case kUp: return slice(first, units, 0, kHidden, kHidden);
+      case kDown: return slice(0, kHidden, first, units, layer.ffn_dim);
+      case kPleGate: return slice(0, Shape::kPleDim, 0, kHidden, kHidden);
+      default: return slice(0, kHidden, 0, Shape::kPleDim, Shape::kPleDim);
+    }
+  }
+
+ private:
+  __device__ Portion slice(int row, int rows, int column, int width, int columns) const {
+    const int tiles = rows / kBlocks / kTileRows;
+    return {row / kTileRows + rank * tiles, tiles, column / kTileColumns, width / kTileColumns,
+            columns / kTileColumns};
+  }
+};
+
+/// The row of the step whose keys a block looks at, and which of them: [begin, end) of those before the
+/// step's own, and whether the own one, too.
+template <int kRows>
+class BlockKeys {
+ public:
+  static constexpr int kSpans = kBlocks / kRows;  // blocks that share a row's keys
+
+  /// After wait_for_previous().
+  __device__ BlockKeys(const PersistentStep& step, int rank) : span_(rank % kSpans) {
+    const int row = rank / kSpans;
+    if (row >= step.rows) return;
+    position = step.positions[row];
+    sequence = step.sequences[row];
+  }
+
+  struct Range {
+    int begin, end;
+    bool newest;
+  };
+  [[nodiscard]] __device__ Range of(const PersistentLayer& layer) const {
+    if (position < 0) return {0, 0, false};
+    const int first = layer.window > 0 ? max(0, position - layer.window + 1) : 0;
+    const int64_t count = position + 1 - first;
+    return {first + static_cast<int>(count * span_ / kSpans),
+            min(first + static_cast<int>(count * (span_ + 1) / kSpans), position), span_ + 1 == kSpans};
+  }
+  /// Where a position lies in the cache: rows of one head.
+  [[nodiscard]] __device__ int64_t slot(const PersistentLayer& layer, int at) const {
+    const int32_t page =
+        __ldg(layer.pages + int64_t{sequence} * layer.page_stride + at / kPageTokens % layer.page_stride);
+    return int64_t{page} * kPageTokens + at % kPageTokens;
+  }
+
+  int position = -1;  ///< the step's own; -1: no row
+  int sequence = 0;
+
+ private:
+  int span_;
+};
+
+}  // namespace facet::cuda::persistent

@@ -1,0 +1,178 @@
+#include "backend/cuda/persistent_path.h"
+
+#include "backend/cuda/device_weight.h"
+
+namespace facet::cuda {
+namespace {
+
+using Shape = PersistentShape;
+
+}  // namespace
+
+void PersistentPath::reserve(Backend& backend, const Limits& limits) {
+  end();
+  steps_.clear();
+  ready_ = device_.hopper() && limits.hidden == Shape::kHidden;
+  if (!ready_) return;
+  constexpr size_t kExchangeBytes = kExchangePairs * sizeof(TaggedPair);
+  memory_ = backend.allocate(kExchangeBytes + sizeof(uint32_t));
+  exchange_ = reinterpret_cast<TaggedPair*>(memory_.get());
+  exchanges_done_ = reinterpret_cast<uint32_t*>(memory_.get() + kExchangeBytes);
+}
+
+void PersistentPath::begin(int64_t key, bool recording) noexcept {
+  end();
+  if (!ready_) return;
+  if (recording) {
+    const auto found = steps_.find(key);
+    if (found == steps_.end() || found->second.rows == 0) return;
+    mode_ = Mode::kReplace;
+    step_ = &found->second;
+    return;
+  }
+  mode_ = Mode::kNote;
+  fits_ = true;
+  step_ = &steps_[key];
+  *step_ = {};
+}
+
+void PersistentPath::end() noexcept {
+  mode_ = Mode::kOff;
+  next_ = Next::kQkv;
+  owner_[0] = owner_[1] = nullptr;
+}
+
+bool PersistentPath::expects(Next which) noexcept {
+  require(next_ == which);
+  next_ = which == Next::kPerLayer ? Next::kQkv : static_cast<Next>(static_cast<int>(which) + 1);
+  return fits_;
+}
+
+void PersistentPath::require(bool condition) noexcept {
+  fits_ = fits_ && condition;
+}
+
+void PersistentPath::take(LayerMatrix which, const Weight& w, int64_t rows, int64_t cols) noexcept {
+  const TileMatrix& tiles = static_cast<const DeviceWeight&>(w).tiles();
+  const bool of_ple = which == kPleGate || which == kPleProjection;
+  Codes& codes = of_ple ? step_->ple_codes : step_->codes;
+  int& group_shift = of_ple ? step_->ple_group_shift : step_->group_shift;
+  if (step_->layer_count == 0 && (which == kQ || which == kPleGate)) {
+    codes = tiles.codes_kind;
+    group_shift = tiles.group_shift;
+  }
+  require(tiles.codes != nullptr && tiles.rows == rows && tiles.cols() == cols && tiles.codes_kind == codes &&
+          tiles.group_shift == group_shift);
+  layer().matrices[which] = {tiles.codes, tiles.pairs};
+}
+
+bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
+  if (mode_ != Mode::kNote) return mode_ == Mode::kReplace;
+  if (step_->layer_count == 0) {
+    step_->x = const_cast<float*>(x);  // writable to the operations that follow
+    step_->rows = rows.count;
+    step_->positions = rows.positions;
+    step_->sequences = rows.sequences;
+    step_->eps = args.eps;
+    step_->attention_scale = args.shape.scale;
+  }
+  const AttentionShape& shape = args.shape;
+  require(step_->layer_count < kPersistentLayers && rows.count <= kPersistentRows && args.q != nullptr &&
+          args.q_norm != nullptr && args.input_norm != nullptr && step_->x == x && step_->eps == args.eps &&
+          step_->attention_scale == shape.scale && shape.q_heads == Shape::kHeads &&
+          shape.kv_heads == Shape::kKvHeads && args.kv.type == KvType::kBF16);
+  if (!expects(Next::kQkv)) return false;
+  PersistentLayer& to = layer();
+  to.head_dim = shape.head_dim;
+  to.window = shape.window;
+  to.input_norm = args.input_norm;
+  to.q_norm = args.q_norm;
+  to.k_cache = args.kv.k;
+  to.v_cache = args.kv.v;
+  to.pages = args.kv.pages;
+  to.page_stride = args.kv.stride;
+  take(kQ, *args.q, int64_t{Shape::kHeads} * shape.head_dim, Shape::kHidden);
+  const int kind = to.kind();
+  if (args.k != nullptr) {
+    require(args.v != nullptr && args.k_norm != nullptr);
+    if (!fits_) return false;
+    take(kK, *args.k, shape.head_dim, Shape::kHidden);
+    take(kV, *args.v, shape.head_dim, Shape::kHidden);
+    to.k_norm = args.k_norm;
+    to.v_norm = args.v_norm;
+    owner_[kind] = args.kv.k;
+  }
+  // The step's own keys are at hand only of the last layer of a kind that made some.
+  require(owner_[kind] == args.kv.k);
+  if (step_->inv_freq[kind] == nullptr) {
+    step_->inv_freq[kind] = shape.inv_freq;
+    step_->head_dim[kind] = shape.head_dim;
+  }
+  require(step_->inv_freq[kind] == shape.inv_freq);
+  return false;
+}
+
+bool PersistentPath::attend() noexcept {
+  if (mode_ == Mode::kNote) (void)expects(Next::kAttend);
+  return mode_ == Mode::kReplace;
+}
+
+bool PersistentPath::project_add(const Weight& w, const float* norm) noexcept {
+  if (mode_ != Mode::kNote) return mode_ == Mode::kReplace;
+  const bool out = next_ == Next::kOut;
+  require(norm != nullptr);
+  if (!expects(out ? Next::kOut : Next::kDown)) return false;
+  if (out) {
+    layer().post_attention_norm = norm;
+    take(kO, w, Shape::kHidden, int64_t{Shape::kHeads} * layer().head_dim);
+  } else {
+    layer().post_ffn_norm = norm;
+    take(kDown, w, Shape::kHidden, layer().ffn_dim);
+  }
+  return false;
+}
+
+bool PersistentPath::geglu(const float* norm, const Weight& gate, const Weight& up) noexcept {
+  if (mode_ != Mode::kNote) return mode_ == Mode::kReplace;
+  require(norm != nullptr);
+  if (!expects(Next::kGeglu)) return false;
+  layer().pre_ffn_norm = norm;
+  layer().ffn_dim = static_cast<int>(gate.rows());
+  take(kGate, gate, layer().ffn_dim, Shape::kHidden);
+  take(kUp, up, layer().ffn_dim, Shape::kHidden);
+  return false;
+}
+
+bool PersistentPath::per_layer_embed(const PerLayerArgs& args) noexcept {
+  if (mode_ != Mode::kNote) return mode_ == Mode::kReplace;
+  require(args.ple_dim == Shape::kPleDim && args.post_norm != nullptr);
+  if (!expects(Next::kPerLayer)) return false;
+  take(kPleGate, *args.gate, Shape::kPleDim, Shape::kHidden);
+  take(kPleProjection, *args.projection, Shape::kHidden, Shape::kPleDim);
+  layer().post_ple_norm = args.post_norm;
+  layer().ple_inputs = args.inputs;
+  layer().layer_scalar = args.layer_scalar;
+  step_->ple_stride = static_cast<int>(args.inputs_stride);
+  ++step_->layer_count;
+  return false;
+}
+
+bool PersistentPath::rms_norm(const float* x, const float* weight, float* out) noexcept {
+  if (mode_ == Mode::kOff) return false;
+  const bool replace = mode_ == Mode::kReplace;
+  if (replace) {
+    persistent_step(*step_, stream_);
+    ++launches_;
+  } else {
+    require(next_ == Next::kQkv && step_->x == x && weight != nullptr && out != x);
+    step_->final_norm = weight;
+    step_->out = out;
+    step_->exchange = exchange_;
+    step_->exchanges_done = exchanges_done_;
+    if (!fits_ || !serves_persistent(*step_)) step_->rows = 0;
+  }
+  end();
+  return replace;
+}
+
+}  // namespace facet::cuda

@@ -1,0 +1,105 @@
+#include <algorithm>
+
+#include "backend/cuda/persistent_tape.cuh"
+#include "backend/cuda/persistent_worker.cuh"
+
+namespace facet::cuda {
+namespace {
+
+using namespace persistent;
+
+template <Codes kCodes, Codes kPleCodes, int kRows>
+__global__ void __launch_bounds__(kThreads, 1)
+    persistent_step_kernel(const __grid_constant__ PersistentStep step) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // registers can be moved between warps there only
+  extern __shared__ __align__(128) std::byte shared[];
+  auto& memory = *reinterpret_cast<Memory<kRows>*>(shared);
+  if (threadIdx.x == 0) {
+    memory.slots.init(kWorkers);
+    for (uint64_t& gather : memory.gathers) barrier_init(&gather, 1);
+    publish_barriers();
+  }
+  cluster_barrier();
+  const Portions portions{cluster_index(), cluster_rank()};
+  auto* const second_sums = reinterpret_cast<float*>(shared + kRingBegin<kRows>);
+  const int kept = portions.helper() ? kSecondSums<kRows> : 0;
+  std::byte* const ring = shared + kRingBegin<kRows> + kept;
+  uint32_t exchanges = 0;
+  if (threadIdx.x >= kWorkerThreads) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kWriterRegisters));
+    if (threadIdx.x == kWorkerThreads)
+      write_tape<kCodes, kPleCodes, kRows>(
+          step, portions, TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows> - kept)));
+    __syncwarp();
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kWorkerRegisters));
+    wait_for_previous();
+    Worker<kCodes, kPleCodes, kRows> worker(step, portions, memory, second_sums, ring);
+    worker.run();
+    exchanges = worker.exchanges();
+  }
+  let_next_start();
+  cluster_barrier();  // nobody's shared memory goes while others may still write to it
+  if (blockIdx.x == 0 && threadIdx.x == 0) *step.exchanges_done = exchanges;
+#endif
+}
+
+struct Variant {
+  Codes codes, ple_codes;
+  int rows;
+  void (*kernel)(PersistentStep);
+  int ring_bytes;
+};
+template <Codes kCodes, Codes kPleCodes, int kRows>
+constexpr Variant variant() {
+  return {kCodes, kPleCodes, kRows, persistent_step_kernel<kCodes, kPleCodes, kRows>,
+          kRingBytes<kRows> - kSecondSums<kRows>};
+}
+
+const Variant* find_variant(const PersistentStep& step) noexcept {
+  static constexpr Variant kVariants[] = {
+      variant<Codes::kQ4, Codes::kQ8, 1>(), variant<Codes::kQ4, Codes::kQ8, 4>(),
+      variant<Codes::kQ4, Codes::kQ4, 1>(), variant<Codes::kQ4, Codes::kQ4, 4>(),
+      variant<Codes::kQ8, Codes::kQ8, 1>(), variant<Codes::kQ8, Codes::kQ8, 4>(),
+  };
+  for (const Variant& v : kVariants)
+    if (v.codes == step.codes && v.ple_codes == step.ple_codes && step.rows <= v.rows) return &v;
+  return nullptr;
+}
+
+LaunchShape launch_shape() {
+  LaunchShape shape;
+  shape.grid = kClusters * kBlocks;
+  shape.threads = kThreads;
+  shape.shared = kMostShared;
+  shape.cluster = kBlocks;
+  return shape;
+}
+
+}  // namespace
+
+bool serves_persistent(const PersistentStep& step) noexcept {
+  if (step.layer_count < 1 || step.layer_count > kPersistentLayers || step.rows < 1 ||
+      step.rows > kPersistentRows)
+    return false;
+  for (int l = 0; l < step.layer_count; ++l) {
+    const PersistentLayer& layer = step.layers[l];
+    if ((layer.head_dim != 256 && layer.head_dim != 512) || layer.head_dim != step.head_dim[layer.kind()] ||
+        (layer.ffn_dim != Shape::kFfnUnit && layer.ffn_dim != Shape::kMostFfn))
+      return false;
+  }
+  const Variant* const v = find_variant(step);
+  if (v == nullptr) return false;
+  // A chunk has room, of two rows of tiles with their scales (an eighth more, at most).
+  const auto chunk_bytes = [](Codes codes) {
+    return 2 * kHidden / kTileColumns * tile_vectors(codes) * kWarp * static_cast<int>(sizeof(uint4)) * 9 / 8;
+  };
+  return v->ring_bytes >= std::max(chunk_bytes(step.codes), chunk_bytes(step.ple_codes)) &&
+         resident_clusters(reinterpret_cast<const void*>(v->kernel), launch_shape()) >= kClusters;
+}
+
+void persistent_step(const PersistentStep& step, cudaStream_t stream) {
+  launch_dependent(find_variant(step)->kernel, launch_shape(), stream, step);
+}
+
+}  // namespace facet::cuda

@@ -1,0 +1,115 @@
+// All layers of a decode step of Gemma 4 E2B in one kernel, of fourteen clusters of eight blocks.
+//
+// A kernel's end costs microseconds, and so does a barrier of the whole grid; between a layer's six products
+// and its attention that is more than the products take. E2B has eight query heads, so eight clusters have one
+// each: a cluster projects, rotates and attends its head, takes an eighth of the output projection's columns,
+// its part of the MLP, and the whole per-layer embedding, which is small. Six more help with the MLP. Within a
+// cluster a vector is passed on through the blocks' shared memory in a third of a microsecond; only the two
+// sums over clusters, and the residual stream that the helpers need, go through global memory
+// (cluster_exchange.cuh). (Clusters of sixteen would be faster still, but an H100 has room for seven of them.)
+// Weights and keys arrive by bulk copies that run ahead of all of that (tape.cuh).
+//
+// All pointers are device memory. Compute capability 9.0.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "backend/cuda/tile_matrix.h"
+
+namespace facet::cuda {
+
+/// The sizes the kernel is made for: E2B's. The MLP has kFfnUnit times 1 or 2 units, a head 256 or 512
+/// values.
+struct PersistentShape {
+  static constexpr int kHidden = 1536;
+  static constexpr int kHeads = 8;
+  static constexpr int kKvHeads = 1;
+  static constexpr int kPleDim = 256;
+  static constexpr int kFfnUnit = 6144;
+  static constexpr int kMostFfn = 2 * kFfnUnit;
+  static constexpr int kMostHead = 512;
+};
+constexpr int kPersistentRows = 4;  ///< most rows of a step
+/// Positions from which a step is faster kernel by kernel: eight clusters read the keys of a full layer each
+/// on its own.
+constexpr int kPersistentContext = 12288;
+constexpr int kPersistentLayers = 64;  ///< most layers: they are kernel parameters
+
+/// Two values, each with the number of its exchange.
+struct alignas(16) TaggedPair {
+  float first = 0;
+  uint32_t first_tag = 0;
+  float second = 0;
+  uint32_t second_tag = 0;
+};
+
+/// A matrix in tiles, of a shape and kind that the step knows.
+struct TapeMatrix {
+  const uint4* codes = nullptr;
+  const uint2* pairs = nullptr;
+};
+
+/// A layer's matrices in the order in which a step reads them.
+enum LayerMatrix : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kPleGate, kPleProjection, kLayerMatrices };
+
+struct PersistentLayer {
+  TapeMatrix matrices[kLayerMatrices];  // K and V without codes: another layer's cache
+  const float* input_norm = nullptr;
+  const float* q_norm = nullptr;
+  const float* k_norm = nullptr;
+  const float* post_attention_norm = nullptr;
+  const float* pre_ffn_norm = nullptr;
+  const float* post_ffn_norm = nullptr;
+  const float* post_ple_norm = nullptr;
+  const float* ple_inputs = nullptr;  // [rows, kPleDim], ple_stride apart
+  float layer_scalar = 1;
+  bool v_norm = true;
+  int head_dim = 0;
+  int window = 0;
+  int ffn_dim = 0;
+  // The cache; bf16.
+  std::byte* k_cache = nullptr;
+  std::byte* v_cache = nullptr;
+  const int32_t* pages = nullptr;
+  int page_stride = 0;
+
+  [[nodiscard]] __host__ __device__ bool owns_kv() const { return matrices[kK].codes != nullptr; }
+  /// Of the two kinds of attention: 0 slides.
+  [[nodiscard]] __host__ __device__ int kind() const { return window > 0 ? 0 : 1; }
+};
+
+struct PersistentStep {
+  PersistentLayer layers[kPersistentLayers];
+  int layer_count = 0;
+  int rows = 0;
+  Codes codes = Codes::kQ4,
+        ple_codes = Codes::kQ8;  ///< of the layers' products, of the per-layer embedding's
+  int group_shift = 0, ple_group_shift = 0;
+  float eps = 0;
+  float attention_scale = 1;
+  int ple_stride = 0;
+  const float* inv_freq[2] = {};  // [head_dim / 2] by kind()
+  int head_dim[2] = {};           // by kind()
+  const int32_t* positions = nullptr;
+  const int32_t* sequences = nullptr;
+  float* x = nullptr;  // [rows, hidden]: in, and the last layer's out
+  const float* final_norm = nullptr;
+  float* out = nullptr;                // [rows, hidden]: rms(x) · final_norm
+  TaggedPair* exchange = nullptr;      // kExchangePairs, zero before the first step
+  uint32_t* exchanges_done = nullptr;  // likewise
+};
+
+constexpr int kMostClustersOfStep = 14;  ///< of eight blocks; an H100 has room for 15
+/// [sources, rows, hidden] values: the head clusters' of one sum, all clusters' of another, twice, and one
+/// more.
+constexpr int64_t kExchangePairs = int64_t{PersistentShape::kHeads + 2 * kMostClustersOfStep + 1} *
+                                   kPersistentRows * PersistentShape::kHidden / 2;
+
+/// Whether this device can hold the whole grid at once, and has the kernel for these sizes and codes.
+[[nodiscard]] bool serves_persistent(const PersistentStep& step) noexcept;
+void persistent_step(const PersistentStep& step, cudaStream_t stream);
+
+}  // namespace facet::cuda
