@@ -62,8 +62,8 @@ class Server {
   ServerOptions options_;
   EventLog& log_;
   AccessPolicy access_;
-  // Destroyed from the last to the first. A server that was told to stop at once leaves coroutines in the middle
-  // of answers. They go with io_ and refer to the model, so the model goes after it.
+  // Destroyed from the last to the first. A server that was told to stop at once leaves coroutines in the
+  // middle of answers. They go with io_ and refer to the model, so the model goes after it.
   std::unique_ptr<ServedModel> model_;
   net::io_context io_{1};
   tcp::acceptor acceptor_{io_};

@@ -1,13 +1,13 @@
 // All layers of a decode step of Gemma 4 E2B in one kernel, of fourteen clusters of eight blocks.
 //
 // A kernel's end costs microseconds, and so does a barrier of the whole grid; between a layer's six products
-// and its attention that is more than the products take. E2B has eight query heads, so eight clusters have one
-// each: a cluster projects, rotates and attends its head, takes an eighth of the output projection's columns,
-// its part of the MLP, and the whole per-layer embedding, which is small. Six more help with the MLP. Within a
-// cluster a vector is passed on through the blocks' shared memory in a third of a microsecond; only the two
-// sums over clusters, and the residual stream that the helpers need, go through global memory
-// (cluster_exchange.cuh). (Clusters of sixteen would be faster still, but an H100 has room for seven of them.)
-// Weights and keys arrive by bulk copies that run ahead of all of that (tape.cuh).
+// and its attention that is more than the products take. E2B has eight query heads, so eight clusters have
+// one each: a cluster projects, rotates and attends its head, takes an eighth of the output projection's
+// columns, its part of the MLP, and the whole per-layer embedding, which is small. Six more help with the
+// MLP. Within a cluster a vector is passed on through the blocks' shared memory in a third of a microsecond;
+// only the two sums over clusters, and the residual stream that the helpers need, go through global memory
+// (cluster_exchange.cuh). (Clusters of sixteen would be faster still, but an H100 has room for seven of
+// them.) Weights and keys arrive by bulk copies that run ahead of all of that (tape.cuh).
 //
 // All pointers are device memory. Compute capability 9.0.
 #pragma once
