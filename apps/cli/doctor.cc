@@ -3,15 +3,20 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/isa.h"
+#include "backend/cpu/machine_limits.h"
 #include "base/build_id.h"
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "engine/engine.h"
+#include "engine/gpu.h"
 
 namespace facet::cli {
 namespace {
@@ -22,6 +27,9 @@ struct Machine {
   int cores = 0;       ///< that this process may use
   int64_t memory = 0;  ///< bytes
   int64_t free_memory = 0;
+  double read_gbs = 0;  ///< 10⁹ bytes a second, all threads; 0 where there is too little memory to measure it
+  std::optional<Gpu> gpu;
+  std::string no_gpu;  ///< why there is none
 };
 
 /// The value of `key` in a "key : value" file of /proc, or nothing.
@@ -44,6 +52,16 @@ std::vector<std::string> instruction_sets() {
   return sets;
 }
 
+double read_bandwidth() {
+  constexpr int kPasses = 4;
+  try {
+    CpuBackend backend(CpuOptions{});
+    return cpu::ReadBandwidth(backend.kernels(), backend.pool()).measure(kPasses);
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 Machine look_around() {
   Machine machine;
   machine.processor = cpu::processor_name();
@@ -52,6 +70,12 @@ Machine look_around() {
   const auto kilobytes = [](const std::string& text) { return std::atoll(text.c_str()) * 1024; };
   machine.memory = kilobytes(proc_value("/proc/meminfo", "MemTotal"));
   machine.free_memory = kilobytes(proc_value("/proc/meminfo", "MemAvailable"));
+  machine.read_gbs = read_bandwidth();
+  try {
+    machine.gpu = find_gpu();
+  } catch (const Error& error) {
+    machine.no_gpu = error.what();
+  }
   return machine;
 }
 
@@ -73,6 +97,12 @@ class DoctorCommand final : public Command {
     const std::string& isa = machine.instruction_sets.front();
     const auto demo = demo_model();
     if (json_) {
+      auto gpus = nlohmann::ordered_json::array();
+      if (const auto& gpu = machine.gpu)
+        gpus.push_back({{"name", gpu->name},
+                        {"compute_capability", gpu->compute_capability},
+                        {"memory_bytes", gpu->memory},
+                        {"available_memory_bytes", gpu->free_memory}});
       const nlohmann::ordered_json out = {
           {"build", build_id()},
           {"cpu",
@@ -81,7 +111,9 @@ class DoctorCommand final : public Command {
             {"cores", machine.cores}}},
           {"memory_bytes", machine.memory},
           {"available_memory_bytes", machine.free_memory},
-          {"gpus", nlohmann::ordered_json::array()},
+          {"bandwidth_gbs", machine.read_gbs},
+          {"gpus", gpus},
+          {"no_gpu", machine.gpu ? nlohmann::ordered_json() : nlohmann::ordered_json(machine.no_gpu)},
           {"demo_model", demo ? nlohmann::ordered_json(*demo) : nlohmann::ordered_json()},
           {"pick", {{"backend", backend}, {"isa", isa}, {"threads", machine.cores}}}};
       fmt::print("{}\n", out.dump());
@@ -97,7 +129,14 @@ class DoctorCommand final : public Command {
     line("kernels", fmt::format("{}", fmt::join(machine.instruction_sets, ", ")));
     line("memory", fmt::format("{:.1f} GiB, {:.1f} GiB available", static_cast<double>(machine.memory) / kGiB,
                                static_cast<double>(machine.free_memory) / kGiB));
-    line("gpu", "none: this build has no CUDA backend");
+    line("bandwidth", machine.read_gbs > 0 ? fmt::format("{:.1f} GB/s read from memory", machine.read_gbs)
+                                           : "not measured: too little memory");
+    if (const auto& gpu = machine.gpu)
+      line("gpu", fmt::format("{}, compute capability {}, {:.1f} GiB, {:.1f} GiB available (--backend cuda)",
+                              gpu->name, gpu->compute_capability, static_cast<double>(gpu->memory) / kGiB,
+                              static_cast<double>(gpu->free_memory) / kGiB));
+    else
+      line("gpu", "none: " + machine.no_gpu);
     line("demo model", demo.value_or("not installed"));
     line("would use", fmt::format("the {} backend, {} kernels, {} thread{}", backend, isa, machine.cores,
                                   machine.cores == 1 ? "" : "s"));

@@ -233,6 +233,26 @@ TEST(Cli, DoctorDescribesTheMachine) {
   const auto json = nlohmann::json::parse(run_facet({"doctor", "--json"}).out);
   EXPECT_GE(json.at("cpu").at("cores"), 1);
   EXPECT_TRUE(json.at("pick").at("backend").is_string());
+  EXPECT_GT(json.at("bandwidth_gbs"), 0);
+  EXPECT_EQ(json.at("gpus").empty(), json.at("no_gpu").is_string());
+}
+
+TEST(Cli, UsageErrorsPointToTheCommandsOwnHelp) {
+  expect_error(run_facet({"serve", "--port", "99999"}), 2,
+               "--port: Value 99999 not in range 0 to 65535 (see facet serve --help)");
+  expect_error(run_facet({"run", "x", "--bogus"}), 2, "not expected: --bogus (see facet run --help)");
+  expect_error(run_facet({"frobnicate"}), 2, "unknown command 'frobnicate' (see facet --help)");
+}
+
+// Also where nothing of CUDA is installed: the program starts, and says why.
+TEST(Cli, CudaRunsOrSaysWhyNot) {
+  const ProcessResult doctor = run_facet({"doctor", "--json"});
+  const ProcessResult result = run_facet({"run", "x", "-n", "1", "--backend", "cuda"});
+  if (nlohmann::json::parse(doctor.out).at("gpus").empty()) {
+    expect_error(result, 4, "cuda");
+  } else {
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+  }
 }
 
 TEST(Cli, CompletionsNameEveryCommandAndOption) {
