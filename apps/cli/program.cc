@@ -100,9 +100,11 @@ int run_program(int argc, char** argv) {
     if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
     const std::string_view word = argv[1];
     const auto is_word = [&](const CLI::App* command) { return command->get_name() == word; };
-    const bool unknown = !word.starts_with('-') && program.get_subcommands(is_word).empty();
-    const std::string hint = unknown ? fmt::format("unknown command '{}' (see facet --help)", word)
-                                     : fmt::format("{} (see facet --help)", error.what());
+    const bool known = !program.get_subcommands(is_word).empty();
+    const std::string what =
+        known || word.starts_with('-') ? error.what() : fmt::format("unknown command '{}'", word);
+    const std::string hint =
+        fmt::format("{} (see facet {}--help)", what, known ? fmt::format("{} ", word) : "");
     return report(asks_for_json(argc, argv), static_cast<int>(ErrorCode::kUsage), hint);
   }
   for (size_t i = 0; i < commands.size(); ++i)

@@ -23,7 +23,8 @@ class ServeCommand final : public Command {
     model_.declare_model(*app);
     app->add_option("--host", options_.host, "Address to listen on")->envname("FACET_HOST");
     app->add_option("--port", options_.port, "Port; 0 takes any free one and prints it")
-        ->envname("FACET_PORT");
+        ->envname("FACET_PORT")
+        ->check(CLI::Range(0, 65535));
     app->add_option("--parallel", parallel_, "Requests answered at once; each has a context of --ctx tokens")
         ->envname("FACET_PARALLEL")
         ->check(CLI::Range(1, 1024));

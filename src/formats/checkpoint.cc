@@ -130,6 +130,9 @@ Checkpoint open_file(const fs::path& path) {
   // The file first: what it is says more than what is missing beside it.
   MappedFile mapping(path);
   if (GgufFile::is_gguf(mapping.bytes())) return open_gguf(std::move(mapping));
+  constexpr size_t kHeaderAt = 8;  // of safetensors: JSON, after its length
+  if (mapping.bytes().size() > kHeaderAt && mapping.bytes()[kHeaderAt] != std::byte{'{'})
+    throw bad_input(fmt::format("{}: expected a safetensors or a GGUF file, got neither", path.string()));
   std::vector<SafetensorsFile> files;
   files.emplace_back(std::move(mapping));
   const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "formats/files.h"
 #include "support/errors.h"
@@ -129,6 +130,9 @@ TEST(Checkpoint, RefusesWhatIsNoCheckpoint) {
   expect_bad_input([] { return open_checkpoint(""); }, {"no such file or directory"});
   expect_bad_input([] { return open_checkpoint("/dev/zero"); },
                    {"/dev/zero: expected a regular file, got a device"});
+  std::ofstream(directory / "notes.txt") << "no model at all";
+  expect_bad_input([&] { return open_checkpoint((directory / "notes.txt").string()); },
+                   {"notes.txt: expected a safetensors or a GGUF file, got neither"});
   ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
   expect_bad_input([&] { return open_checkpoint((directory / "fifo").string()); }, {"got a FIFO"});
   std::filesystem::copy(golden("tiny-e2b") / "config.json", directory / "config.json");
