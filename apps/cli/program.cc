@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 
 #include "base/build_id.h"
 #include "base/error.h"
@@ -41,9 +43,20 @@ int report(bool json, int code, const std::string& message) {
   return code;
 }
 
+/// A command that could not write what it has to say has failed. A reader that went away, as head does, needs
+/// no message.
+int check_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  const int error = errno;
+  if (error == EPIPE) return static_cast<int>(ErrorCode::kFailed);
+  return report(false, static_cast<int>(ErrorCode::kFailed),
+                fmt::format("cannot write the output: {}", std::generic_category().message(error)));
+}
+
 int run_command(Command& command) {
   try {
-    return command.run();
+    const int code = command.run();
+    return code == 0 ? check_output() : code;
   } catch (const Error& error) {
     return report(command.json(), error.exit_code(), error.what());
   } catch (const std::bad_alloc&) {

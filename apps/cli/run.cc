@@ -79,10 +79,10 @@ class RunCommand final : public Command {
       bar.clear();
       if (!decoder) {
         if (!json_) fmt::print("{} ", id);
-        return true;
+        return std::ferror(stdout) == 0;
       }
       emit(stops.push(decoder->push(id)));
-      return !stops.matched().has_value();
+      return !stops.matched().has_value() && std::ferror(stdout) == 0;  // nobody reads on: no use in going on
     };
     const GenerateResult result = generate(engine, engine.cache().open(), prompt, options);
     bar.clear();

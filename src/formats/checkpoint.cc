@@ -142,7 +142,11 @@ Checkpoint open_file(const fs::path& path) {
 /// The one GGUF file of a directory without config.json, or nothing.
 std::optional<fs::path> only_gguf(const fs::path& directory) {
   std::optional<fs::path> only;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+  std::error_code error;
+  const fs::directory_iterator entries(directory, error);
+  if (error)
+    throw bad_input(fmt::format("{}: cannot read the directory: {}", directory.string(), error.message()));
+  for (const fs::directory_entry& entry : entries) {
     if (entry.path().extension() != ".gguf") continue;
     if (only)
       throw bad_input(
@@ -167,6 +171,8 @@ Checkpoint open_checkpoint(const std::string& model) {
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) return open_directory(path);
   if (fs::exists(status)) return open_file(path);
+  if (error == std::errc::permission_denied)
+    throw bad_input(fmt::format("{}: cannot open: {}", quote(model, 400), error.message()));
   if (is_hub_name(model)) return open_directory(hub_snapshot(hub_cache_directory(), model));
   throw bad_input(fmt::format("{}: no such file or directory", quote(model, 400)));
 }

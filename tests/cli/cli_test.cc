@@ -271,5 +271,13 @@ TEST(Cli, AClosedPipeIsNoCrash) {
   EXPECT_EQ(std::system(command.c_str()), 0);
 }
 
+TEST(Cli, AFullDiskIsAFailure) {
+  for (const char* arguments : {"run x -n 2", "run x -n 2 --json", "doctor", "inspect"}) {
+    const std::string command = std::string(FACET_BINARY) + " " + arguments + " > /dev/full 2> /dev/null";
+    const int status = std::system(command.c_str());
+    EXPECT_EQ(WEXITSTATUS(status), 1) << arguments;
+  }
+}
+
 }  // namespace
 }  // namespace facet
