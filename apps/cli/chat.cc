@@ -230,7 +230,11 @@ class ChatCommand final : public Command {
       start_anew();
     } else if (name == "/retry") {
       retry();
-    } else if ((name == "/think" || name == "/stats") && (on || argument == "off")) {
+    } else if (name == "/think" || name == "/stats") {
+      if (!on && argument != "off") {
+        fmt::print(stderr, "{}: expected on or off\n", name);
+        return true;
+      }
       (name == "/think" ? thinking_ : stats_) = on;
       conversation_.thinking = thinking_;
     } else {

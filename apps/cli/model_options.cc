@@ -92,7 +92,8 @@ LoadedModel load_model(const ModelOptions& options, const EngineOptions& engine_
 
 text::Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
   auto tokenizer = open_tokenizer(checkpoint);
-  if (!tokenizer) throw bad_input("the model has no tokenizer: give token ids with --ids instead of text");
+  if (!tokenizer)
+    throw bad_input("the model has no tokenizer: `facet run --ids` takes token ids instead of text");
   return *std::move(tokenizer);
 }
 
