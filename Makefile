@@ -13,10 +13,15 @@ test:             ## the test suite on the release build
 	@cmake --build --preset release -j $(JOBS)
 	@ctest --preset release -j $(JOBS)
 
-asan tsan:        ## the test suite under sanitizers
-	@cmake --preset $@ >/dev/null
-	@cmake --build --preset $@ -j $(JOBS)
-	@ctest --preset $@ -j $(JOBS)
+asan:             ## the whole test suite under sanitizers; ./test.sh leaves the slowest tests to the release build
+	@cmake --preset asan >/dev/null
+	@cmake --build --preset asan -j $(JOBS)
+	@FACET_TEST_ALL=1 ctest --preset asan -j $(JOBS)
+
+tsan:             ## the test suite, less the slowest tests, under the thread sanitizer
+	@cmake --preset tsan >/dev/null
+	@cmake --build --preset tsan -j $(JOBS)
+	@ctest --preset tsan -j $(JOBS)
 
 bench:            ## Google Benchmark kernels; `facet bench` measures whole models
 	@cmake --preset bench >/dev/null

@@ -155,7 +155,7 @@ TEST(Fable, EightBitActivationsDivergeLittle) {
 // The texts go on together: the reference decodes its weights once a step.
 TEST(Fable, GreedyTextsAreTransformers) {
   ASSERT_EQ(cases().size(), kCases);
-  const size_t length = testing::kSanitized ? 40 : 200;
+  const size_t length = testing::sanitized() ? 40 : 200;
   const text::Tokenizer tokenizer = open_tokenizer(open_fable()).value();
   Engine engine = load("reference", "", 512, static_cast<int>(kCases));
   std::vector<std::vector<int32_t>> fed(kCases);

@@ -117,7 +117,7 @@ double first_uniform(uint64_t seed) {
 
 TEST(Sampler, SelectingGivesWhatSortingGives) {
   std::vector<double> uniform;
-  const uint64_t seeds = testing::kSanitized ? 5 : 20;
+  const uint64_t seeds = testing::sanitized() ? 5 : 20;
   for (uint64_t seed = 0; seed < seeds; ++seed) uniform.push_back(first_uniform(seed));
   int exact = 0;
   std::mt19937 random(5);
@@ -154,7 +154,7 @@ TEST(Sampler, SelectingGivesWhatSortingGives) {
       }
     }
   }
-  EXPECT_GT(exact, testing::kSanitized ? 50 : 200) << "of 420 draws, a quarter of them under sanitizers";
+  EXPECT_GT(exact, testing::sanitized() ? 50 : 200) << "of 420 draws, a quarter of them under sanitizers";
 }
 
 TEST(Sampler, TheLikeliestDecideAsAllDo) {
