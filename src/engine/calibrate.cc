@@ -28,8 +28,7 @@ class MomentMeter {
         sum.squares[i] += value * value;
       }
     sum.rows += rows;
-    // The head's moments are of no use: its matrix is a table, too.
-    if (stored.cols > kMaxMomentColumns || stored.cols % 32 != 0 || stored.rows > kMostRows) return;
+    if (stored.cols > kMaxMomentColumns || stored.cols % 32 != 0) return;
     sum.moments.resize(n * n);
     pool_.run([&](int thread) noexcept {
       constexpr size_t kInputs = 32;  // so many stay in the cache
@@ -62,8 +61,6 @@ class MomentMeter {
   }
 
  private:
-  static constexpr int64_t kMostRows = 1 << 16;  // more rows than any projection has: a vocabulary
-
   struct Sum {
     std::vector<double> squares;
     std::vector<float> moments;  // [cols, cols], on and above the diagonal
@@ -92,6 +89,9 @@ class MomentMeter {
   std::unordered_map<const std::byte*, Sum> sums_;
 };
 
+/// Of a step's tokens those whose logits are computed, for the head's inputs: it is the dearest product.
+constexpr int kHeadRows = 64;
+
 }  // namespace
 
 Calibration calibrate(Checkpoint model, std::span<const int32_t> ids, const CalibrationOptions& options) {
@@ -99,6 +99,7 @@ Calibration calibrate(Checkpoint model, std::span<const int32_t> ids, const Cali
   EngineOptions engine_options;
   engine_options.threads = options.threads;
   engine_options.most_context = options.context;
+  engine_options.logit_rows = kHeadRows;
   MomentMeter meter(options.threads);
   auto backend = make_observed(make_backend(engine_options), [&](const MatrixView& stored, const float* x,
                                                                  int rows) { meter.add(stored, x, rows); });
@@ -119,7 +120,6 @@ Calibration calibrate(Checkpoint model, std::span<const int32_t> ids, const Cali
       if (options.cancel != nullptr && *options.cancel) throw Error(ErrorCode::kInterrupted, "interrupted");
       const size_t count = std::min(chunk, tokens.size() - at);
       engine.step({sequence, {tokens.data() + at, count}, Want::kAll}, /*whole=*/true);
-      // The head's inputs: a sample of them is enough, and the head is the dearest product.
       (void)engine.logits(0, std::min(engine.max_logit_rows(), engine.outputs()));
     }
     engine.cache().close(sequence);

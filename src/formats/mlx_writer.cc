@@ -87,8 +87,7 @@ void plan_matrix(const Checkpoint& model, const WeightRow& row, const MlxWriteOp
 }
 
 Plan make_plan(const Checkpoint& model, const MlxWriteOptions& options) {
-  if (std::ranges::any_of(model.spec.layers, [](const LayerSpec& l) { return l.moe.has_value(); }))
-    throw Error(ErrorCode::kFailed, "writing MLX: a mixture of experts is not supported; GGUF holds one");
+  check_mlx_holds(model);
   Plan plan;
   for (const WeightRow& row : weight_table(model.spec)) {
     if (row.use == WeightRow::Use::kVector || row.use == WeightRow::Use::kScalar)
@@ -173,16 +172,17 @@ class WeightsWriter {
     model_.weights->release(m.view);
   }
 
-  /// What calibration says of a matrix. The embedding is a table, too, whose rows go into the model as they
-  /// are: no column can make up for another there.
+  /// What calibration says of a matrix. Damping is large because a text of some thousand tokens is a rough
+  /// estimate. The head is the embedding, too, whose rows go into the model as they are: there no column
+  /// makes up for another, so it gets more.
   [[nodiscard]] ErrorCarry carry_of(const PlannedMatrix& m) {
-    constexpr double kDamping = 0.01;
+    const double damping = m.name == kEmbedding ? 1 : 0.1;
     const auto found = options_.calibration.find(m.name);
     const auto cols = static_cast<size_t>(m.view.cols);
     if (found == options_.calibration.end() || found->second.energy.size() != cols) return {};
     const InputMoments& input = found->second;
-    if (m.name != kEmbedding && input.moments.size() == cols * cols)
-      if (ErrorCarry carry = error_carry(input.moments, cols, kDamping, rows_.pool()); !carry.energy.empty())
+    if (input.moments.size() == cols * cols)
+      if (ErrorCarry carry = error_carry(input.moments, cols, damping, rows_.pool()); !carry.energy.empty())
         return carry;
     return {input.energy, {}};
   }
@@ -260,6 +260,11 @@ void write_tokenizer(const Checkpoint& model, const fs::path& to) {
 }
 
 }  // namespace
+
+void check_mlx_holds(const Checkpoint& model) {
+  if (std::ranges::any_of(model.spec.layers, [](const LayerSpec& l) { return l.moe.has_value(); }))
+    throw Error(ErrorCode::kFailed, "writing MLX: a mixture of experts is not supported; GGUF holds one");
+}
 
 void write_mlx(const Checkpoint& model, const fs::path& directory, const MlxWriteOptions& options) {
   const Plan plan = make_plan(model, options);

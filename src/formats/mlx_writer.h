@@ -33,6 +33,9 @@ struct MlxWriteOptions {
   WriteProgress progress;
 };
 
+/// Throws Error{kFailed} for a model that write_mlx cannot write: a mixture of experts.
+void check_mlx_holds(const Checkpoint& model);
+
 /// Writes config.json, model.safetensors, the tokenizer and the generation config of `model` to the new
 /// directory `directory`, which appears whole or not at all. Memory, beside the
 /// calibration, is a few megabytes and the scales of one matrix. Throws Error{kFailed} when the directory

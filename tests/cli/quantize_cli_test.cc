@@ -74,6 +74,21 @@ TEST_F(QuantizeCli, CalibratesOnAText) {
   EXPECT_EQ(run_facet({"run", "-m", out("c"), "Once upon", "-n", "3"}).exit_code, 0);
 }
 
+TEST_F(QuantizeCli, TheSearchCalibratesOnWhatTheModelWrites) {
+  FACET_SKIP_IF_SANITIZED();
+  const auto weights = [&](const char* name, const char* tokens) {
+    const ProcessResult result = run_facet(
+        {"quantize", fable(), out(name), "--group-size", "128", "--method", "search", "--own-text", tokens});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    std::ifstream file(out(name) + "/model.safetensors", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string own = weights("own", "300");
+  EXPECT_FALSE(own.empty());
+  EXPECT_FALSE(own == weights("none", "0"));
+  EXPECT_EQ(run_facet({"run", "-m", out("own"), "Once upon", "-n", "3"}).exit_code, 0);
+}
+
 TEST_F(QuantizeCli, BadArgumentsAreOneLineAndTheRightCode) {
   expect_error(run_facet({"quantize", fable()}), 2, "OUT");
   expect_error(run_facet({"quantize", "/no/such", out("x")}), 3, "/no/such");
@@ -84,6 +99,9 @@ TEST_F(QuantizeCli, BadArgumentsAreOneLineAndTheRightCode) {
   expect_error(run_facet({"quantize", fable(), out("x.gguf"), "--type", "q2_k"}), 2, "--type");
   expect_error(run_facet({"quantize", fable(), out("x.gguf"), "--bits", "4"}), 2, "--bits is for MLX");
   expect_error(run_facet({"quantize", fable(), out("x"), "--calibration", text()}), 2, "--method search");
+  expect_error(run_facet({"quantize", fable(), out("x"), "--own-text", "9"}), 2, "--method search");
+  expect_error(run_facet({"quantize", fable(), out("x"), "--method", "search", "--own-text", "-1"}), 2,
+               "--own-text");
   expect_error(
       run_facet({"quantize", fable(), out("x"), "--method", "search", "--calibration", "/no/such/text"}), 3,
       "/no/such/text");
