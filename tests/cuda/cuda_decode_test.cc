@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "cuda/two_backends.h"
@@ -13,8 +12,10 @@
 namespace facet {
 namespace {
 
+using testing::append_cache;
 using testing::Array;
 using testing::CudaTest;
+using testing::random_bf16;
 using testing::random_floats;
 using testing::WeightOnBoth;
 
@@ -75,18 +76,7 @@ class CudaDecode : public CudaTest {
     const RopeSpec rope = RopeSpec::make(1e4, c.head_dim, c.head_dim);
     const int stride = (context + kPageTokens - 1) / kPageTokens;
     const int64_t cache_floats = int64_t{c.rows} * stride * kPageTokens * kv_width;
-    // Bits of bf16 numbers, the same on both.
-    const auto cached = [&](uint32_t seed) {
-      std::vector<uint16_t> bits(static_cast<size_t>(cache_floats));
-      const auto values = random_floats(cache_floats, seed);
-      for (size_t i = 0; i < bits.size(); ++i) {
-        uint32_t word = 0;
-        std::memcpy(&word, &values[i], sizeof word);
-        bits[i] = static_cast<uint16_t>(word >> 16);
-      }
-      return bits;
-    };
-    const auto k_bits = cached(11), v_bits = cached(12);
+    const auto k_bits = random_bf16(cache_floats, 11), v_bits = random_bf16(cache_floats, 12);
     std::vector<int32_t> pages(static_cast<size_t>(c.rows) * static_cast<size_t>(stride));
     for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>(pages.size() - 1 - i);
     std::vector<int32_t> sequences(static_cast<size_t>(c.rows));
@@ -147,13 +137,7 @@ class CudaDecode : public CudaTest {
       auto values = x.values();  // what both leave of the stream, its norm, and the cache
       const auto normed = out.values();
       values.insert(values.end(), normed.begin(), normed.end());
-      for (const auto& cache : {k_cache.values(), v_cache.values()})
-        for (const uint16_t bits : cache) {
-          const uint32_t word = uint32_t{bits} << 16;
-          float value = 0;
-          std::memcpy(&value, &word, sizeof value);
-          values.push_back(value * 1e-3F);  // as many as the rest, and mostly equal
-        }
+      for (const auto& cache : {k_cache.values(), v_cache.values()}) append_cache(cache, values);
       return values;
     });
   }

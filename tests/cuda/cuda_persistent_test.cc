@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "cuda/two_backends.h"
 #include "model/spec.h"
@@ -11,8 +10,10 @@
 namespace facet {
 namespace {
 
+using testing::append_cache;
 using testing::Array;
 using testing::CudaTest;
+using testing::random_bf16;
 using testing::random_floats;
 using testing::relative_rms;
 using testing::WeightOnBoth;
@@ -103,16 +104,6 @@ class CudaPersistent : public CudaTest {
       for (float& value : values) value += 1;
       return values;
     };
-    const auto bf16 = [&](int64_t count) {
-      std::vector<uint16_t> bits(static_cast<size_t>(count));
-      const auto values = random_floats(count, seed++);
-      for (size_t i = 0; i < bits.size(); ++i) {
-        uint32_t word = 0;
-        std::memcpy(&word, &values[i], sizeof word);
-        bits[i] = static_cast<uint16_t>(word >> 16);
-      }
-      return bits;
-    };
     struct LayerArrays {
       Array<float> input_norm, q_norm, k_norm, post_attention, pre_ffn, post_ffn, post_ple;
       std::optional<Array<uint16_t>> k_cache, v_cache;
@@ -152,8 +143,8 @@ class CudaPersistent : public CudaTest {
       LayerArrays& to = arrays.back();
       if (!layer.shares) {
         const int64_t count = int64_t{rows} * stride * kPageTokens * layer.head_dim;
-        to.k_cache.emplace(b, bf16(count));
-        to.v_cache.emplace(b, bf16(count));
+        to.k_cache.emplace(b, random_bf16(count, seed++));
+        to.v_cache.emplace(b, random_bf16(count, seed++));
         kinds[kind] = {KvType::kBF16,
                        1,
                        layer.head_dim,
@@ -205,15 +196,8 @@ class CudaPersistent : public CudaTest {
     const auto normed = out.values();
     values.insert(values.end(), normed.begin(), normed.end());
     for (const LayerArrays& a : arrays)
-      for (const auto* cache : {&a.k_cache, &a.v_cache}) {
-        if (!cache->has_value()) continue;
-        for (const uint16_t bits : (*cache)->values()) {
-          const uint32_t word = uint32_t{bits} << 16;
-          float value = 0;
-          std::memcpy(&value, &word, sizeof value);
-          values.push_back(value * 1e-3F);  // as many as the rest, and mostly equal
-        }
-      }
+      for (const auto* cache : {&a.k_cache, &a.v_cache})
+        if (cache->has_value()) append_cache((*cache)->values(), values);
     return values;
   }
 };

@@ -19,6 +19,7 @@ namespace {
 
 using testing::Array;
 using testing::CudaTest;
+using testing::from_bf16;
 using testing::random_floats;
 using testing::relative_rms;
 using testing::WeightOnBoth;
@@ -34,9 +35,6 @@ constexpr double kCacheBound = 5e-3;
 uint16_t bf16_bits(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   return static_cast<uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
-}
-float from_bf16(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
 }
 std::vector<float> rounded(std::vector<float> values) {
   for (float& v : values) v = from_bf16(bf16_bits(v));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,22 @@ class CudaTest : public ::testing::Test {
   std::optional<CudaBackend> cuda;
   ReferenceBackend reference;
 };
+
+/// Bits of random bf16 numbers, for caches that are to be the same in both.
+inline std::vector<uint16_t> random_bf16(int64_t count, uint32_t seed) {
+  const auto values = random_floats(count, seed);
+  std::vector<uint16_t> bits;
+  for (const float value : values)
+    bits.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+  return bits;
+}
+inline float from_bf16(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t{bits} << 16);
+}
+/// A cache's values after `values`, made small: they are as many as those and mostly equal.
+inline void append_cache(const std::vector<uint16_t>& bits, std::vector<float>& values) {
+  for (const uint16_t b : bits) values.push_back(from_bf16(b) * 1e-3F);
+}
 
 /// Values in a backend's memory.
 template <class T>

@@ -19,8 +19,7 @@
 
 namespace facet::cuda {
 
-// --- barriers in shared memory (mbarrier)
-// -------------------------------------------------------------------
+// --- barriers in shared memory (mbarrier) -----------------------------------------------------------------
 
 __device__ inline void barrier_init(uint64_t* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
@@ -50,8 +49,7 @@ __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
       : "memory");
 }
 
-// --- clusters
-// ------------------------------------------------------------------------------------------------
+// --- clusters ---------------------------------------------------------------------------------------------
 
 __device__ inline int cluster_rank() {
   uint32_t rank = 0;
@@ -83,10 +81,6 @@ __device__ inline void send(const float4& v, const void* to, const uint64_t* bar
       "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(address_in(barrier, rank))
       : "memory");
 }
-__device__ inline void send(const uint4& v, const void* to, const uint64_t* barrier, int rank) {
-  send(float4{__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w)}, to,
-       barrier, rank);
-}
 __device__ inline void send(float v, const void* to, const uint64_t* barrier, int rank) {
   asm volatile(
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(address_in(to, rank)),
@@ -100,8 +94,7 @@ __device__ inline void send(const float2& v, const void* to, const uint64_t* bar
                : "memory");
 }
 
-// --- global memory
-// -------------------------------------------------------------------------------------------
+// --- global memory ----------------------------------------------------------------------------------------
 
 /// Each half is one access of eight bytes, so a value never comes without its tag.
 __device__ inline void store_tagged(TaggedPair* to, float first, float second, uint32_t tag) {

@@ -51,10 +51,6 @@ struct Shared {
   float block_sum[kHeads];
 };
 
-[[maybe_unused]] __device__ inline float block_weight(float top, float all) {
-  return top == -INFINITY ? 0.0F : __expf(top - all);
-}
-
 /// A warp: values [0, head_dim) of a head at `in`, normed, as halves i and i + head_dim / 2 of 4 a lane.
 template <int kHeadDim>
 struct Head {
@@ -75,9 +71,8 @@ struct Head {
       }
       low[i] = __ldcg(reinterpret_cast<const float4*>(in + at));
       high[i] = __ldcg(reinterpret_cast<const float4*>(in + kHeadDim / 2 + at));
-      squares += low[i].x * low[i].x + low[i].y * low[i].y + low[i].z * low[i].z + low[i].w * low[i].w;
-      squares +=
-          high[i].x * high[i].x + high[i].y * high[i].y + high[i].z * high[i].z + high[i].w * high[i].w;
+      squares += sum_of_squares(low[i]);
+      squares += sum_of_squares(high[i]);
     }
     if (!normed) return;
     const float inverse = rsqrtf(warp_sum(squares) / static_cast<float>(kHeadDim) + eps);
@@ -188,12 +183,12 @@ struct WarpAttention {
     }
     new_top = fmaxf(new_top, __shfl_xor_sync(0xffffffffU, new_top, 1));
     new_top = fmaxf(new_top, __shfl_xor_sync(0xffffffffU, new_top, 2));
-    const float keep = block_weight(top, new_top);
+    const float keep = softmax_weight(top, new_top);
     top = new_top;
     float added = 0;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      p[i] = block_weight(p[i], new_top);
+      p[i] = softmax_weight(p[i], new_top);
       added += p[i];
     }
     sum = sum * keep + added;  // of this lane's keys; over t at the end
@@ -286,7 +281,7 @@ __device__ inline void write_head(const DecodeAttention& args, int64_t r, int kv
       sum = 0;
       value = {};
       for (int c = 0; c < args.clusters; ++c) {
-        const float weight = block_weight(__ldcg(partial + c * kWidth + kHeadDim), top);
+        const float weight = softmax_weight(__ldcg(partial + c * kWidth + kHeadDim), top);
         sum += weight * __ldcg(partial + c * kWidth + kHeadDim + 1);
         const float4 v = __ldcg(reinterpret_cast<const float4*>(partial + c * kWidth) + thread);
         value = {fmaf(weight, v.x, value.x), fmaf(weight, v.y, value.y), fmaf(weight, v.z, value.z),
@@ -424,7 +419,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     float sum = 0;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
-      weight[w] = block_weight(shared.top[w][h], top);
+      weight[w] = softmax_weight(shared.top[w][h], top);
       sum += weight[w] * shared.sum[w][h];
     }
 #pragma unroll 2
@@ -458,7 +453,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 #pragma unroll
     for (int b = 0; b < kCluster; ++b) {
-      const float weight = block_weight(tops[b], top);
+      const float weight = softmax_weight(tops[b], top);
       sum += weight * cluster.map_shared_rank(shared.block_sum, b)[h];
       const auto* from =
           reinterpret_cast<const float2*>(cluster.map_shared_rank(&shared.warp[0].out[0][0], b) +

@@ -5,13 +5,6 @@
 #include <utility>
 
 namespace facet::cuda {
-namespace {
-
-const TileMatrix& tiles(const Weight& w) noexcept {
-  return static_cast<const DeviceWeight&>(w).tiles();
-}
-
-}  // namespace
 
 void DecodePath::take_in(DeviceWeight& weight) {
   if (!device_.launches_dependent()) return;

@@ -43,5 +43,8 @@ class DeviceWeight final : public Weight {
 [[nodiscard]] inline const DeviceMatrix& matrix(const Weight& w) noexcept {
   return static_cast<const DeviceWeight&>(w).matrix();
 }
+[[nodiscard]] inline const TileMatrix& tiles(const Weight& w) noexcept {
+  return static_cast<const DeviceWeight&>(w).tiles();
+}
 
 }  // namespace facet::cuda

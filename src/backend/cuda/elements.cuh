@@ -58,6 +58,15 @@ __device__ inline float element(const DeviceMatrix& m, int64_t row, int64_t col)
   return fmaf(pair.scale, static_cast<float>(code), pair.bias);
 }
 
+__device__ inline float sum_of_squares(const float4& v) {
+  return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+}
+
+/// What a part of a softmax with this top counts for beside others: exp(top - all), 0 where it had no key.
+__device__ inline float softmax_weight(float top, float all) {
+  return top == -INFINITY ? 0.0F : __expf(top - all);
+}
+
 /// The sum over a warp, in every lane.
 __device__ inline float warp_sum(float v) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(0xffffffffU, v, offset);

@@ -18,11 +18,6 @@ __host__ __device__ constexpr int attention_stride(int head_dim) {
   return head_dim + 4;
 }
 
-/// exp(top - all), 0 where there was no key.
-__device__ inline float softmax_weight(float top, float all) {
-  return top == -INFINITY ? 0.0F : __expf(top - all);
-}
-
 /// Eight bf16 numbers.
 __device__ inline void unpack(const uint4& v, float (&to)[8]) {
   const uint32_t words[4] = {v.x, v.y, v.z, v.w};

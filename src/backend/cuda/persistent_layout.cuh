@@ -15,9 +15,8 @@ constexpr float kOfHidden = 1.0F / kHidden;
 constexpr int kBlocks = 8;                 // of a cluster
 constexpr int kSlice = kHidden / kBlocks;  // of the residual stream that a block sums up
 constexpr int kHeadClusters = Shape::kHeads;
-constexpr int kHelperClusters = 6;  // that do nothing but a part of the MLP
-constexpr int kClusters = kHeadClusters + kHelperClusters;
-static_assert(kClusters <= kMostClustersOfStep);
+constexpr int kClusters = kPersistentClusters;
+constexpr int kHelperClusters = kClusters - kHeadClusters;  // that do nothing but a part of the MLP
 
 constexpr int kWorkerThreads = kWorkers * kWarp;
 constexpr int kThreads = kWorkerThreads + 128;  // and a group of warps of which one issues the copies

@@ -3,11 +3,8 @@
 #include "backend/cuda/device_weight.h"
 
 namespace facet::cuda {
-namespace {
 
 using Shape = PersistentShape;
-
-}  // namespace
 
 void PersistentPath::reserve(Backend& backend, const Limits& limits) {
   end();
@@ -53,17 +50,17 @@ void PersistentPath::require(bool condition) noexcept {
 }
 
 void PersistentPath::take(LayerMatrix which, const Weight& w, int64_t rows, int64_t cols) noexcept {
-  const TileMatrix& tiles = static_cast<const DeviceWeight&>(w).tiles();
+  const TileMatrix& m = tiles(w);
   const bool of_ple = which == kPleGate || which == kPleProjection;
   Codes& codes = of_ple ? step_->ple_codes : step_->codes;
   int& group_shift = of_ple ? step_->ple_group_shift : step_->group_shift;
   if (step_->layer_count == 0 && (which == kQ || which == kPleGate)) {
-    codes = tiles.codes_kind;
-    group_shift = tiles.group_shift;
+    codes = m.codes_kind;
+    group_shift = m.group_shift;
   }
-  require(tiles.codes != nullptr && tiles.rows == rows && tiles.cols() == cols && tiles.codes_kind == codes &&
-          tiles.group_shift == group_shift);
-  layer().matrices[which] = {tiles.codes, tiles.pairs};
+  require(m.codes != nullptr && m.rows == rows && m.cols() == cols && m.codes_kind == codes &&
+          m.group_shift == group_shift);
+  layer().matrices[which] = {m.codes, m.pairs};
 }
 
 bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {

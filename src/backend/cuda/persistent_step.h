@@ -102,10 +102,11 @@ struct PersistentStep {
   uint32_t* exchanges_done = nullptr;  // likewise
 };
 
-constexpr int kMostClustersOfStep = 14;  ///< of eight blocks; an H100 has room for 15
+/// Of eight blocks, one for each query head and the helpers; an H100 has room for 15.
+constexpr int kPersistentClusters = 14;
 /// [sources, rows, hidden] values: the head clusters' of one sum, all clusters' of another, twice, and one
 /// more.
-constexpr int64_t kExchangePairs = int64_t{PersistentShape::kHeads + 2 * kMostClustersOfStep + 1} *
+constexpr int64_t kExchangePairs = int64_t{PersistentShape::kHeads + 2 * kPersistentClusters + 1} *
                                    kPersistentRows * PersistentShape::kHidden / 2;
 
 /// Whether this device can hold the whole grid at once, and has the kernel for these sizes and codes.

@@ -9,9 +9,6 @@ __device__ inline void worker_barrier() {
   asm volatile("bar.sync 1, %0;" ::"n"(kWorkerThreads) : "memory");
 }
 
-__device__ inline float sum_of_squares(const float4& v) {
-  return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-}
 __device__ inline float4 times(const float4& a, const float4& b) {
   return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
 }
@@ -356,15 +353,20 @@ class Worker {
     return sum;
   }
 
+  /// 1 / rms of a row whose squares are summed up in kCount parts.
+  template <int kCount>
+  [[nodiscard]] __device__ __forceinline__ float inverse_rms_of(const float* squares) const {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kCount / 4; ++i) {
+      const float4 v = quad_at(squares, i);
+      sum += v.x + v.y + (v.z + v.w);
+    }
+    return rsqrtf(sum * kOfHidden + step_.eps);
+  }
   /// 1 / rms of row r of the residual stream.
   [[nodiscard]] __device__ __forceinline__ float inverse_rms(int r) const {
-    float squares = 0;
-#pragma unroll
-    for (int i = 0; i < kWorkers; i += 4) {
-      const float4 v = *reinterpret_cast<const float4*>(memory_.squares_of_x + r * kWorkers + i);
-      squares += v.x + v.y + (v.z + v.w);
-    }
-    return rsqrtf(squares * kOfHidden + step_.eps);
+    return inverse_rms_of<kWorkers>(memory_.squares_of_x + r * kWorkers);
   }
 
   // --- the residual stream ---
@@ -391,13 +393,8 @@ class Worker {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (r >= step_.rows) continue;
-      float squares = 0;
-#pragma unroll
-      for (int i = 0; i < kBlocks * kSumWarps; i += 4) {
-        const float4 v = *reinterpret_cast<const float4*>(all_squares + r * kBlocks * kSumWarps + i);
-        squares += v.x + v.y + (v.z + v.w);
-      }
-      const float inverse = rsqrtf(squares * kOfHidden + step_.eps);
+      constexpr int kSquares = kBlocks * kSumWarps;
+      const float inverse = inverse_rms_of<kSquares>(all_squares + r * kSquares);
       x_[r] = times(plus(x_[r], times(times(quad_at(sums + r * kHidden, thread_), inverse), post)), scale);
     }
     // A head cluster's next sums come after a product, which all of its warps end together.

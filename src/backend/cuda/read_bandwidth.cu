@@ -1,7 +1,6 @@
 #include "backend/cuda/read_bandwidth.h"
 
 #include <algorithm>
-#include <memory>
 
 #include "backend/cuda/device.h"
 
@@ -11,11 +10,10 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int kBlocks = 132 * 4;
 constexpr int kAtOnce = 8;  // vectors of a thread on their way
-constexpr size_t kBytes = size_t{1} << 30;
 constexpr int kPasses = 8;
 
-/// Reads all of it; writes only if a sum comes out that none does.
-__global__ void __launch_bounds__(kThreads) read_kernel(const uint4* memory, size_t count, uint32_t* never) {
+/// Reads all of it; writes only if it is not cleared, so that the reads are not left out.
+__global__ void __launch_bounds__(kThreads) read_kernel(uint4* memory, size_t count) {
   const size_t threads = size_t{gridDim.x} * kThreads;
   uint32_t sum = 0;
   for (size_t i = size_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += kAtOnce * threads) {
@@ -26,19 +24,12 @@ __global__ void __launch_bounds__(kThreads) read_kernel(const uint4* memory, siz
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) sum |= v[j].x | v[j].y | v[j].z | v[j].w;
   }
-  if (sum != 0) *never = sum;  // the memory is cleared
+  if (sum != 0) memory->x = sum;
 }
-
-struct Free {
-  void operator()(void* memory) const noexcept { (void)cudaFree(memory); }
-};
 
 }  // namespace
 
-double read_bandwidth(cudaStream_t stream) {
-  const std::unique_ptr<void, Free> memory(allocate(kBytes + sizeof(uint32_t)));
-  auto* const never = reinterpret_cast<uint32_t*>(static_cast<char*>(memory.get()) + kBytes);
-  check(cudaMemsetAsync(memory.get(), 0, kBytes + sizeof(uint32_t), stream), "clearing memory");
+double read_bandwidth(std::byte* memory, cudaStream_t stream) {
   cudaEvent_t start = nullptr;
   cudaEvent_t end = nullptr;
   check(cudaEventCreate(&start), "creating an event");
@@ -46,8 +37,8 @@ double read_bandwidth(cudaStream_t stream) {
   float best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     (void)cudaEventRecord(start, stream);
-    read_kernel<<<kBlocks, kThreads, 0, stream>>>(static_cast<const uint4*>(memory.get()),
-                                                  kBytes / sizeof(uint4), never);
+    read_kernel<<<kBlocks, kThreads, 0, stream>>>(reinterpret_cast<uint4*>(memory),
+                                                  kColdBytes / sizeof(uint4));
     (void)cudaEventRecord(end, stream);
     check(cudaStreamSynchronize(stream), "measuring the memory's speed");
     float ms = 0;
@@ -56,7 +47,7 @@ double read_bandwidth(cudaStream_t stream) {
   }
   (void)cudaEventDestroy(start);
   (void)cudaEventDestroy(end);
-  return static_cast<double>(kBytes) / 1e6 / static_cast<double>(best);
+  return static_cast<double>(kColdBytes) / 1e6 / static_cast<double>(best);
 }
 
 }  // namespace facet::cuda

@@ -3,10 +3,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
+
 namespace facet::cuda {
 
-/// 10⁹ bytes a second, the best of a few passes over memory far larger than the caches. Throws Error{kDevice}
-/// when there is no room for it.
-[[nodiscard]] double read_bandwidth(cudaStream_t stream);
+constexpr size_t kColdBytes = size_t{1} << 30;  ///< far larger than the caches
+
+/// 10⁹ bytes a second, the best of a few passes over kColdBytes of cleared memory. Throws Error{kDevice}.
+[[nodiscard]] double read_bandwidth(std::byte* memory, cudaStream_t stream);
 
 }  // namespace facet::cuda

@@ -100,11 +100,11 @@ __device__ inline void make_input(const Residual& residual, const float* norm, c
   }
   float inverse_y = 0;
   if (due) {
-    const auto square = [](const float4& v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; };
     float squares = 0;
 #pragma unroll
-    for (int j = 0; j < kHeld; ++j) squares += square(held_y[j]);
-    for (int i = kHeld * kThreads + lane_in_row; i < vectors; i += kThreads) squares += square(__ldcg(y + i));
+    for (int j = 0; j < kHeld; ++j) squares += sum_of_squares(held_y[j]);
+    for (int i = kHeld * kThreads + lane_in_row; i < vectors; i += kThreads)
+      squares += sum_of_squares(__ldcg(y + i));
     squares = warp_sum(squares);
     if (thread % kWarp == 0) sums.y[warp] = squares;
     __syncthreads();
@@ -124,7 +124,7 @@ __device__ inline void make_input(const Residual& residual, const float* norm, c
         v.w = (v.w + add.w * inverse_y * add_w.w) * residual.scale;
         if (first) reinterpret_cast<float4*>(residual.sum)[base + i] = v;
       }
-      squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+      squares += sum_of_squares(v);
       v.x *= w.x;
       v.y *= w.y;
       v.z *= w.z;
