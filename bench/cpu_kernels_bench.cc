@@ -160,7 +160,7 @@ const char* kind_name(TileKind kind) {
 void register_for(const KernelTable* kernels) {
   const auto name = [&](const std::string& what) { return fmt::format("{}/{}", kernels->name, what); };
   for (const TileKind kind : {TileKind::kQ4, TileKind::kQ8, TileKind::kBF16}) {
-    for (const int rows : {1, 4, 16, 128, 512})
+    for (const int rows : {1, 4, 8, 16, 24, 128, 512})
       benchmark::RegisterBenchmark(
           name(fmt::format("product/{}/2048x1536x{}", kind_name(kind), rows)).c_str(), product, kernels, kind,
           2048, 1536, rows, true)

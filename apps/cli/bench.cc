@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/isa.h"
 #include "backend/cpu/machine_limits.h"
+#include "backend/cpu/processor.h"
 #include "base/build_id.h"
 #include "base/error.h"
 #include "cli/commands.h"

@@ -17,7 +17,7 @@ namespace facet {
 
 struct CpuOptions {
   int threads = 0;       ///< 0: one a usable core
-  std::string_view isa;  ///< avx512, avx2, portable; empty: the best this machine has
+  std::string_view isa;  ///< amx, avx512, avx2, portable; empty: the best this machine has
 };
 
 class CpuBackend final : public Backend {

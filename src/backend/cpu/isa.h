@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "backend/cpu/kernels.h"
@@ -12,11 +11,8 @@ namespace facet::cpu {
 /// The kernel tables that this machine can run, best first; portable is always the last.
 [[nodiscard]] std::span<const KernelTable* const> available_kernels();
 
-/// The table called `name` ("avx512", "avx2", "portable"), the best one when it is empty. Throws
+/// The table called `name` ("amx", "avx512", "avx2", "portable"), the best one when it is empty. Throws
 /// Error{kUsage} for an unknown name and Error{kDevice} for a set that this machine does not have.
 [[nodiscard]] const KernelTable& choose_kernels(std::string_view name);
-
-/// The processor's name as it reports it, or "unknown".
-[[nodiscard]] std::string processor_name();
 
 }  // namespace facet::cpu

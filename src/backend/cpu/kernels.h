@@ -148,5 +148,6 @@ struct KernelTable {
 [[nodiscard]] const KernelTable& portable_kernels();
 [[nodiscard]] const KernelTable& avx2_kernels();
 [[nodiscard]] const KernelTable& avx512_kernels();
+[[nodiscard]] const KernelTable& amx_kernels();
 
 }  // namespace facet::cpu

@@ -66,6 +66,7 @@ void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typen
   for (int64_t g = 0; g < x.groups; ++g) {
     const auto scales = load_scales<S, kScale>(p);
     const auto biases = load_scales<S, kScale>(p + kHeader);
+    for (int line = 0; line < 2 * kHeader; line += 64) __builtin_prefetch(p + kPrefetchBytes + line);
     p += 2 * kHeader;
     typename S::I dot[kTokens];
     for (auto& d : dot) d = S::zero_int();
@@ -261,16 +262,49 @@ int with_count(int count, Body&& body) {
   return kMost;
 }
 
+/// Calls body.operator()<bits, scale kind, fold>() for a quantised matrix; fold: the columns that are taken
+/// at a time, 32, or a group when that is less.
+template <class Body>
+void with_codes(const PackedMatrix& w, Body body) {
+  const auto with_scale = [&]<int kBits>() {
+    switch (w.scale_kind) {
+      case ScaleKind::kBF16: return body.template operator()<kBits, ScaleKind::kBF16, 32>();
+      case ScaleKind::kF16: return body.template operator()<kBits, ScaleKind::kF16, 32>();
+      case ScaleKind::kF32: return body.template operator()<kBits, ScaleKind::kF32, 32>();
+    }
+  };
+  if (w.kind == TileKind::kQ4) return with_scale.template operator()<4>();
+  // Groups of 16 come from GGUF's formats of 8-bit codes with f32 scales alone (packed_weight.cc).
+  if (w.group == 16) return body.template operator()<8, ScaleKind::kF32, 16>();
+  with_scale.template operator()<8>();
+}
+
+/// The wanted rows end or begin inside the tile.
+template <class S>
+[[gnu::noinline, gnu::cold]] void store_some_lanes(const ProductArgs& args, int64_t row, float* y,
+                                                   typename S::F sums) {
+  float lanes[kTileRows];
+  S::store(lanes, sums);
+  for (int lane = 0; lane < kTileRows; ++lane)
+    if (row + lane >= args.row_begin && row + lane < args.row_end) y[lane] = lanes[lane];
+}
+
+template <class S>
+[[gnu::noinline, gnu::cold]] typename S::F load_some_lanes(const ProductArgs& args, int64_t row,
+                                                           const float* y) {
+  float lanes[kTileRows] = {};
+  for (int lane = 0; lane < kTileRows; ++lane)
+    if (row + lane >= args.row_begin && row + lane < args.row_end) lanes[lane] = y[lane];
+  return S::load(lanes);
+}
+
 /// Stores the lanes of tile `tile` that lie in the wanted rows.
 template <class S>
 void store_lanes(const ProductArgs& args, int64_t tile, int token, typename S::F sums) {
   const int64_t row = tile * kTileRows;
   float* y = args.y + token * args.ldy + (row - args.row_begin);
   if (row >= args.row_begin && row + kTileRows <= args.row_end) return S::store(y, sums);
-  float lanes[kTileRows];
-  S::store(lanes, sums);
-  for (int lane = 0; lane < kTileRows; ++lane)
-    if (row + lane >= args.row_begin && row + lane < args.row_end) y[lane] = lanes[lane];
+  store_some_lanes<S>(args, row, y, sums);
 }
 
 /// The counterpart of store_lanes for sums that continue.
@@ -279,10 +313,7 @@ typename S::F load_lanes(const ProductArgs& args, int64_t tile, int token) {
   const int64_t row = tile * kTileRows;
   const float* y = args.y + token * args.ldy + (row - args.row_begin);
   if (row >= args.row_begin && row + kTileRows <= args.row_end) return S::load(y);
-  float lanes[kTileRows] = {};
-  for (int lane = 0; lane < kTileRows; ++lane)
-    if (row + lane >= args.row_begin && row + lane < args.row_end) lanes[lane] = y[lane];
-  return S::load(lanes);
+  return load_some_lanes<S>(args, row, y);
 }
 
 // Outliers: the stored weight, decoded, times the value, added to finished sums column by column. Done tile
@@ -370,8 +401,14 @@ struct Product {
   // two register blocks on.
   static constexpr int kSweepRows = 2 * S::kDotTokens;
 
-  // From this many on, decoding a whole tile costs less than each row's own columns.
-  static constexpr int kPanelOutlierRows = 32;
+  /// Whether decoding whole tiles costs less than the outliers' own columns. A norm's output has about one
+  /// outlier in 15,000 values, an MLP's gated activations have one in 50.
+  static bool many_outliers(const ProductArgs& args) {
+    constexpr int64_t kOwnColumn = 4;  // times a column's share of a whole tile
+    int64_t count = 0;
+    for (int row = 0; row < args.a->rows; ++row) count += args.a->outlier_counts[row];
+    return count * kOwnColumn > args.w->cols;
+  }
 
   static TokenRows rows_from(const Activations& a, int64_t token) {
     return {a.codes + token * a.stride, a.scales + token * a.groups, a.sums + token * a.groups, a.stride,
@@ -393,8 +430,10 @@ struct Product {
     }
   }
 
-  template <int kBits, ScaleKind kScale, int kFold, int kTiles>
-  static void panel_tiles(const ProductArgs& args, int64_t tile) {
+  /// kTiles tiles against all rows, a panel at a time: multiply(codes, scales, group, end) adds the panel of
+  /// groups [group, end) to the outputs, which start with group 0.
+  template <int kBits, ScaleKind kScale, int kTiles, class Multiply>
+  static void by_panels(const ProductArgs& args, int64_t tile, Multiply multiply) {
     const PackedMatrix& w = *args.w;
     const int64_t groups = w.cols / w.group;
     // Half the first-level cache for codes; the activations' rows stream through the other half.
@@ -405,28 +444,37 @@ struct Product {
     for (int64_t g = 0; g < groups; g += step) {
       const int64_t end = g + step < groups ? g + step : groups;
       unpack_panel<S, kBits, kScale>(w, tile, kTiles, g, end, codes, scales);
-      for (int token = 0; token < args.a->rows;)
-        token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
-          Sums<S, kTiles, kTokens> acc;
-          for (int i = 0; i < kTiles; ++i)
-            for (int t = 0; t < kTokens; ++t)
-              acc.v[i][t] = g == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
-          panel_block<S, kBits, kFold, kTiles, kTokens>(codes, scales, g, end, w.group,
-                                                        rows_from(*args.a, token), acc);
-          for (int i = 0; i < kTiles; ++i)
-            for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
-        });
+      multiply(codes, scales, g, end);
     }
     if (args.a->outlier_counts == nullptr) return;
+    const bool many = many_outliers(args);
     for (int i = 0; i < kTiles; ++i) {
-      if (args.a->rows < kPanelOutlierRows)
-        add_outliers<S, kBits, kScale>(args, tile + i);
-      else
+      if (many)
         add_outliers_by_panel<S, kBits, kScale>(args, tile + i);
+      else
+        add_outliers<S, kBits, kScale>(args, tile + i);
     }
   }
 
-  template <int kBits, ScaleKind kScale, int kFold = 32>
+  template <int kBits, ScaleKind kScale, int kFold, int kTiles>
+  static void panel_tiles(const ProductArgs& args, int64_t tile) {
+    by_panels<kBits, kScale, kTiles>(
+        args, tile, [&](const unsigned char* codes, const float* scales, int64_t g, int64_t end) {
+          for (int token = 0; token < args.a->rows;)
+            token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
+              Sums<S, kTiles, kTokens> acc;
+              for (int i = 0; i < kTiles; ++i)
+                for (int t = 0; t < kTokens; ++t)
+                  acc.v[i][t] = g == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
+              panel_block<S, kBits, kFold, kTiles, kTokens>(codes, scales, g, end, args.w->group,
+                                                            rows_from(*args.a, token), acc);
+              for (int i = 0; i < kTiles; ++i)
+                for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
+            });
+        });
+  }
+
+  template <int kBits, ScaleKind kScale, int kFold>
   static void quantised(const ProductArgs& args) {
     if (args.a->rows <= kSweepRows) return sweep<kBits, kScale, kFold>(args);
     const int64_t end = (args.row_end + kTileRows - 1) / kTileRows;
@@ -491,25 +539,15 @@ struct Product {
     }
   }
 
-  template <int kBits>
-  static void with_scale(const ProductArgs& args) {
-    // Groups of 16 come from GGUF's formats of 8-bit codes with f32 scales alone (packed_weight.cc).
-    if constexpr (kBits == 8)
-      if (args.w->group == 16) return quantised<8, ScaleKind::kF32, 16>(args);
-    switch (args.w->scale_kind) {
-      case ScaleKind::kBF16: return quantised<kBits, ScaleKind::kBF16>(args);
-      case ScaleKind::kF16: return quantised<kBits, ScaleKind::kF16>(args);
-      case ScaleKind::kF32: return quantised<kBits, ScaleKind::kF32>(args);
-    }
-  }
-
   static void run(const ProductArgs& args) {
     switch (args.w->kind) {
       case TileKind::kF32: return floats<TileKind::kF32>(args);
       case TileKind::kF16: return floats<TileKind::kF16>(args);
       case TileKind::kBF16: return floats<TileKind::kBF16>(args);
-      case TileKind::kQ4: return with_scale<4>(args);
-      case TileKind::kQ8: return with_scale<8>(args);
+      default:
+        return with_codes(*args.w, [&]<int kBits, ScaleKind kScale, int kFold>() {
+          quantised<kBits, kScale, kFold>(args);
+        });
     }
   }
 };

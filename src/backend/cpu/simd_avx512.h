@@ -120,10 +120,22 @@ struct Avx512 {
     int four = 0;
     __builtin_memcpy(&four, x, 4);
     p.sum = _mm512_dpbusd_epi32(p.sum, c.codes, _mm512_set1_epi32(four));
+    pin(p.sum);
   }
   template <int kBits>
   static void fold(I& sum, const Partial<kBits>& p) {
     sum = _mm512_add_epi32(sum, p.sum);
+  }
+
+ private:
+  /// Keeps a sum in its register: g++ 12 gives the product's result another one and copies each sum twice a
+  /// round, on the ports that multiply.
+  static void pin(I& sum) {
+#if defined(__AVX512F__)  // not so where the instructions are emulated
+    asm("" : "+v"(sum));
+#else
+    static_cast<void>(sum);
+#endif
   }
 };
 
