@@ -89,9 +89,17 @@ AttentionState CpuBackend::load_queries(int thread, const AttentionTask& task, c
   return state;
 }
 
-/// Takes keys [begin, end) into `state`.
+/// Where the key of `position` lies.
+const unsigned char* CpuBackend::key(const AttentionTask& task, int32_t sequence, int32_t position,
+                                     int head) noexcept {
+  const KvView& kv = task.kv;
+  return reinterpret_cast<const unsigned char*>(kv.k + kv.slot(sequence, position, head) *
+                                                           kv_row_bytes(kv.type, kv.head_dim));
+}
+
+/// Takes keys [begin, end) into `state`. `next` is the key that this thread reads afterwards, or null.
 void CpuBackend::attend_span(const AttentionTask& task, const Item& item, int head, int32_t begin,
-                             int32_t end, const AttentionState& state) noexcept {
+                             int32_t end, const unsigned char* next, const AttentionState& state) noexcept {
   clear(state);
   const KvView& kv = task.kv;
   const int64_t row_bytes = kv_row_bytes(kv.type, kv.head_dim);
@@ -113,6 +121,7 @@ void CpuBackend::attend_span(const AttentionTask& task, const Item& item, int he
     page.position = position;
     page.begin = std::max(begin - position, 0);
     page.end = std::min(end - position, kPageTokens);
+    page.next = position + kPageTokens < end ? key(task, sequence, position + kPageTokens, head) : next;
     kernels_.attend_page(state, page);
   }
 }
@@ -128,17 +137,21 @@ void CpuBackend::store_attended(const AttentionTask& task, const Item& item, int
                                        task.shape.head_dim);
 }
 
-void CpuBackend::attend_item(int thread, const AttentionTask& task, const Item& item, int head) noexcept {
+void CpuBackend::attend_item(int thread, const AttentionTask& task, const Item& item, int head,
+                             const unsigned char* next) noexcept {
   ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
   AttentionState total = load_queries(thread, task, item, head);
   AttentionState span = total;
   total.acc = s.acc[0], total.top = s.top[0], total.sum = s.sum[0];
   span.acc = s.acc[1], span.top = s.top[1], span.sum = s.sum[1];
-  clear(total);
-  for (int32_t begin = item.first / item.span * item.span; begin <= item.last; begin += item.span) {
-    attend_span(task, item, head, std::max(begin, item.first), std::min(begin + item.span, item.last + 1),
-                span);
-    kernels_.merge_attention(total, span);
+  const int32_t first = item.first / item.span * item.span;
+  for (int32_t begin = first; begin <= item.last; begin += item.span) {
+    const bool last = begin + item.span > item.last;
+    // Merging into nothing changes no bit: the first span is the total.
+    attend_span(task, item, head, std::max(begin, item.first), last ? item.last + 1 : begin + item.span,
+                last ? next : key(task, task.rows.sequences[item.begin], begin + item.span, head),
+                begin == first ? total : span);
+    if (begin != first) kernels_.merge_attention(total, span);
   }
   store_attended(task, item, head, total);
 }
@@ -185,7 +198,13 @@ void CpuBackend::attend_spans(int thread, const AttentionTask& task) noexcept {
       queries = load_queries(thread, task, item, unit.head);
     loaded_item = unit.item;
     loaded_head = unit.head;
-    attend_span(task, item, unit.head, unit.begin, unit.end, span_state(queries, unit));
+    const unsigned char* next = nullptr;
+    if (u + 1 < mine.end) {
+      const SpanUnit& following = spans_.units[static_cast<size_t>(u + 1)];
+      const Item& its = items_[static_cast<size_t>(following.item)];
+      next = key(task, task.rows.sequences[its.begin], following.begin, following.head);
+    }
+    attend_span(task, item, unit.head, unit.begin, unit.end, next, span_state(queries, unit));
   }
   pool_.barrier(thread);
   // Units of an item and head are neighbours: each such run is merged by one thread.
@@ -231,10 +250,17 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
     return;
   }
   // Later rows see more: dealing items out in turn gives every thread some of each.
+  const auto item_of = [&](int64_t i) -> const Item& {
+    return items_[static_cast<size_t>(i / shape.kv_heads)];
+  };
+  const auto head_of = [&](int64_t i) { return static_cast<int>(i % shape.kv_heads); };
   pool_.run([&](int thread) noexcept {
-    for (int64_t i = thread; i < count; i += pool_.team())
-      attend_item(thread, task, items_[static_cast<size_t>(i / shape.kv_heads)],
-                  static_cast<int>(i % shape.kv_heads));
+    for (int64_t i = thread; i < count; i += pool_.team()) {
+      const int64_t n = i + pool_.team();
+      const unsigned char* next =
+          n < count ? key(task, rows.sequences[item_of(n).begin], item_of(n).first, head_of(n)) : nullptr;
+      attend_item(thread, task, item_of(i), head_of(i), next);
+    }
   });
 }
 

@@ -8,79 +8,132 @@
 
 namespace facet::cpu {
 
-constexpr int kSlotBlock =
-    16;  ///< keys widened to f32 at a time: 16 · 512 floats stay in the first-level cache
+/// Slots taken at a time: 16 · 512 floats, widened, stay in the first-level cache. While one block is worked
+/// on, the next is fetched: of many sequences together the cache holds little.
+constexpr int kSlotBlock = 16;
+
+/// A page's keys or its values as they are stored.
+template <class S, KvElement kElement>
+struct StoredSlots {
+  static constexpr int kBytes = kElement == KvElement::kF32 ? 4 : kElement == KvElement::kBF16 ? 2 : 1;
+  static constexpr int kLine = 64;
+
+  const unsigned char* data;  // slot 0
+  const float* scales;        // kQ8
+  int64_t stride;             // bytes from slot to slot
+  int64_t scale_stride;
+  int end;                    // slots to read
+  const unsigned char* next;  // what is read after them, of the same stride; or null
+
+  /// Lanes [i, i + 16) of slot j.
+  typename S::F load(int j, int i) const { return widen(data + j * stride + i * kBytes, j); }
+  /// The lanes from i on, zeros beyond `dim`.
+  typename S::F load_tail(int j, int i, int dim) const {
+    alignas(64) unsigned char tail[kLanes * kBytes] = {};
+    __builtin_memcpy(tail, data + j * stride + i * kBytes,
+                     static_cast<size_t>(dim - i) * static_cast<size_t>(kBytes));
+    return widen(tail, j);
+  }
+  /// Fetches slot j of the next block, from byte `from` to byte `to`. Inlined early: g++ 12 takes a function
+  /// that does nothing but prefetch for one without effect and drops the call.
+  [[gnu::always_inline]] void prefetch(int j, int64_t from, int64_t to) const {
+    j += kSlotBlock;
+    if (j >= end && next == nullptr) return;
+    const unsigned char* slot = j < end ? data + j * stride : next + (j - end) * stride;
+    for (int64_t i = from; i < to; i += kLine) __builtin_prefetch(slot + i);
+  }
+  [[gnu::always_inline]] void prefetch(int j, int dim) const { prefetch(j, 0, int64_t{dim} * kBytes); }
+  [[gnu::always_inline]] void prefetch_lanes(int j, int i) const {
+    prefetch(j, int64_t{i} * kBytes, int64_t{i} * kBytes + 1);
+  }
+
+ private:
+  typename S::F widen(const unsigned char* p, int j) const {
+    if constexpr (kElement == KvElement::kF32) {
+      return S::load(reinterpret_cast<const float*>(p));
+    } else if constexpr (kElement == KvElement::kBF16) {
+      return S::load_bf16(p);
+    } else {
+      return S::mul(S::load_i8(p), S::set1(scales[j * scale_stride]));
+    }
+  }
+};
+
+/// Slots [begin, …) of a page widened to f32, rows of `dim` floats.
+template <class S>
+struct WidenedSlots {
+  const float* rows;
+  int begin;
+  int64_t dim;
+
+  typename S::F load(int j, int i) const { return S::load(rows + (j - begin) * dim + i); }
+  // The next block was fetched while this one was widened.
+  void prefetch(int /*j*/, int /*dim*/) const {}
+  void prefetch_lanes(int /*j*/, int /*i*/) const {}
+};
 
 /// Widens slots [begin, begin + count) to rows of `padded` floats.
-template <class S>
-void widen_slots(const unsigned char* data, const float* slot_scales, const KvPage& page, int begin,
-                 int count, int dim, int padded, float* rows) {
+template <class S, class Slots>
+WidenedSlots<S> widen_slots(const Slots& slots, int begin, int count, int dim, int padded, float* rows) {
+  const int whole = dim / kLanes * kLanes;
   for (int j = 0; j < count; ++j) {
-    const unsigned char* slot = data + (begin + j) * page.stride;
+    slots.prefetch(begin + j, dim);
     float* row = rows + int64_t{j} * padded;
-    const int whole = dim / kLanes * kLanes;
-    const int element = page.element == KvElement::kF32 ? 4 : page.element == KvElement::kBF16 ? 2 : 1;
-    const auto widen = [&](const unsigned char* p) {
-      if (page.element == KvElement::kF32) return S::load(reinterpret_cast<const float*>(p));
-      if (page.element == KvElement::kBF16) return S::load_bf16(p);
-      return S::mul(S::load_i8(p), S::set1(slot_scales[(begin + j) * page.scale_stride]));
-    };
-    for (int i = 0; i < whole; i += kLanes) S::store(row + i, widen(slot + i * element));
-    if (whole == dim) continue;
-    alignas(64) unsigned char tail[kLanes * 4] = {};
-    __builtin_memcpy(tail, slot + whole * element,
-                     static_cast<size_t>(dim - whole) * static_cast<size_t>(element));
-    S::store(row + whole, widen(tail));
+    for (int i = 0; i < whole; i += kLanes) S::store(row + i, slots.load(begin + j, i));
+    if (whole < dim) S::store(row + whole, slots.load_tail(begin + j, whole, dim));
   }
+  return {rows, begin, padded};
 }
 
-/// scores[q][j] = q · k for kQ queries and kK keys.
-template <class S, int kQ, int kK>
-void score_block(const float* q, const float* k, int dim, float* scores) {
+/// scores[q][j] = q · k for kQ queries and kK keys from slot j on.
+template <class S, int kQ, int kK, class Slots>
+void score_block(const float* q, const Slots& keys, int j, int dim, float* scores) {
   typename S::F sums[kQ][kK];
   for (auto& row : sums)
     for (auto& sum : row) sum = S::zero();
   for (int i = 0; i < dim; i += kLanes) {
-    typename S::F keys[kK];
-    for (int j = 0; j < kK; ++j) keys[j] = S::load(k + int64_t{j} * dim + i);
+    typename S::F key[kK];
+    for (int c = 0; c < kK; ++c) key[c] = keys.load(j + c, i);
     for (int r = 0; r < kQ; ++r) {
       const auto query = S::load(q + int64_t{r} * dim + i);
-      for (int j = 0; j < kK; ++j) sums[r][j] = S::fma(query, keys[j], sums[r][j]);
+      for (int c = 0; c < kK; ++c) sums[r][c] = S::fma(query, key[c], sums[r][c]);
     }
   }
   for (int r = 0; r < kQ; ++r)
-    for (int j = 0; j < kK; ++j) scores[r * kPageSlots + j] = S::reduce_add(sums[r][j]);
+    for (int c = 0; c < kK; ++c) scores[r * kPageSlots + j + c] = S::reduce_add(sums[r][c]);
 }
 
-template <class S, int kQ>
-void score_queries(const float* q, const float* k, int keys, int dim, float* scores) {
-  int j = 0;
-  for (; j + S::kKeyBlock <= keys; j += S::kKeyBlock)
-    score_block<S, kQ, S::kKeyBlock>(q, k + int64_t{j} * dim, dim, scores + j);
-  for (; j < keys; ++j) score_block<S, kQ, 1>(q, k + int64_t{j} * dim, dim, scores + j);
+template <class S, int kQ, int kK, class Slots>
+void score_queries(const float* q, const Slots& keys, int begin, int end, int dim, float* scores) {
+  int j = begin;
+  for (; j + kK <= end; j += kK) {
+    for (int c = 0; c < kK; ++c) keys.prefetch(j + c, dim);
+    score_block<S, kQ, kK>(q, keys, j, dim, scores);
+  }
+  for (; j < end; ++j) score_block<S, kQ, 1>(q, keys, j, dim, scores);
 }
 
-/// acc[q] += Σ_j weights[q][j] · v[j] for kQ queries, keys in order.
-template <class S, int kQ>
-void weigh_values(const float* weights, const float* v, int keys, int dim, float* acc) {
-  constexpr int kColumns = S::kKeyBlock;  // vectors of a row at a time
+/// acc[q] += Σ_j weights[q][j] · v[j] for kQ queries, values in order, kC vectors of a row at a time.
+template <class S, int kQ, int kC, class Slots>
+void weigh_values(const float* weights, const Slots& values, int begin, int end, int dim, float* acc) {
   int i = 0;
-  const auto columns = [&]<int kC>() {
-    typename S::F sums[kQ][kC];
+  const auto columns = [&]<int kN>() {
+    typename S::F sums[kQ][kN];
     for (int r = 0; r < kQ; ++r)
-      for (int c = 0; c < kC; ++c) sums[r][c] = S::load(acc + int64_t{r} * dim + i + c * kLanes);
-    for (int j = 0; j < keys; ++j) {
-      typename S::F values[kC];
-      for (int c = 0; c < kC; ++c) values[c] = S::load(v + int64_t{j} * dim + i + c * kLanes);
+      for (int c = 0; c < kN; ++c) sums[r][c] = S::load(acc + int64_t{r} * dim + i + c * kLanes);
+    for (int j = begin; j < end; ++j) {
+      values.prefetch_lanes(j, i);
+      typename S::F value[kN];
+      for (int c = 0; c < kN; ++c) value[c] = values.load(j, i + c * kLanes);
       for (int r = 0; r < kQ; ++r) {
         const auto w = S::set1(weights[r * kPageSlots + j]);
-        for (int c = 0; c < kC; ++c) sums[r][c] = S::fma(w, values[c], sums[r][c]);
+        for (int c = 0; c < kN; ++c) sums[r][c] = S::fma(w, value[c], sums[r][c]);
       }
     }
     for (int r = 0; r < kQ; ++r)
-      for (int c = 0; c < kC; ++c) S::store(acc + int64_t{r} * dim + i + c * kLanes, sums[r][c]);
+      for (int c = 0; c < kN; ++c) S::store(acc + int64_t{r} * dim + i + c * kLanes, sums[r][c]);
   };
-  for (; i + kColumns * kLanes <= dim; i += kColumns * kLanes) columns.template operator()<kColumns>();
+  for (; i + kC * kLanes <= dim; i += kC * kLanes) columns.template operator()<kC>();
   for (; i < dim; i += kLanes) columns.template operator()<1>();
 }
 
@@ -122,31 +175,60 @@ void update_softmax(const AttentionState& a, const KvPage& page, int query) {
   a.sum[query] += S::reduce_add(sum);
 }
 
+/// Scores of all queries with the keys of slots [begin, end), kQ × kK at a time.
+template <class S, int kQ, int kK, class Slots>
+void score_all(const AttentionState& a, const Slots& keys, int begin, int end) {
+  const auto from = [&](int q) { return a.q + int64_t{q} * a.padded_dim; };
+  const auto to = [&](int q) { return a.weights + int64_t{q} * kPageSlots; };
+  int q = 0;
+  for (; q + kQ <= a.queries; q += kQ)
+    score_queries<S, kQ, kK>(from(q), keys, begin, end, a.padded_dim, to(q));
+  for (; q < a.queries; ++q) score_queries<S, 1, kK>(from(q), keys, begin, end, a.padded_dim, to(q));
+}
+
+/// Takes the values of slots [begin, end) into all queries' sums.
+template <class S, int kQ, int kC, class Slots>
+void weigh_all(const AttentionState& a, const Slots& values, int begin, int end) {
+  const auto from = [&](int q) { return a.weights + int64_t{q} * kPageSlots; };
+  const auto to = [&](int q) { return a.acc + int64_t{q} * a.padded_dim; };
+  int q = 0;
+  for (; q + kQ <= a.queries; q += kQ)
+    weigh_values<S, kQ, kC>(from(q), values, begin, end, a.padded_dim, to(q));
+  for (; q < a.queries; ++q) weigh_values<S, 1, kC>(from(q), values, begin, end, a.padded_dim, to(q));
+}
+
+/// Few queries widen a key in registers as they use it; for many it is widened once into the first-level
+/// cache. The sums are the same either way.
+template <class S, KvElement kElement>
+void attend_stored(const AttentionState& a, const KvPage& page) {
+  using Stored = StoredSlots<S, kElement>;
+  const Stored keys{
+      page.k, page.k_scale, page.stride, page.scale_stride, page.end, page.v + page.begin * page.stride};
+  const Stored values{page.v, page.v_scale, page.stride, page.scale_stride, page.end, page.next};
+  const bool direct = a.queries <= S::kDirectQueries && a.head_dim == a.padded_dim;
+  const auto by_block = [&](auto&& body) {
+    for (int j = page.begin; j < page.end; j += kSlotBlock)
+      body(j, page.end - j < kSlotBlock ? page.end : j + kSlotBlock);
+  };
+  by_block([&](int begin, int end) {
+    if (direct) return score_all<S, S::kDirectQueryBlock, S::kDirectKeyBlock>(a, keys, begin, end);
+    const auto rows = widen_slots<S>(keys, begin, end - begin, a.head_dim, a.padded_dim, a.rows);
+    score_all<S, S::kQueryBlock, S::kKeyBlock>(a, rows, begin, end);
+  });
+  for (int q = 0; q < a.queries; ++q) update_softmax<S>(a, page, q);
+  by_block([&](int begin, int end) {
+    if (direct) return weigh_all<S, S::kDirectQueryBlock, S::kDirectKeyBlock>(a, values, begin, end);
+    const auto rows = widen_slots<S>(values, begin, end - begin, a.head_dim, a.padded_dim, a.rows);
+    weigh_all<S, S::kQueryBlock, S::kKeyBlock>(a, rows, begin, end);
+  });
+}
+
 template <class S>
 void attend_page(const AttentionState& a, const KvPage& page) {
-  constexpr int kQ = S::kQueryBlock;
-  const int dim = a.padded_dim;
-  for (int j = page.begin; j < page.end; j += kSlotBlock) {
-    const int keys = page.end - j < kSlotBlock ? page.end - j : kSlotBlock;
-    widen_slots<S>(page.k, page.k_scale, page, j, keys, a.head_dim, dim, a.rows);
-    int q = 0;
-    for (; q + kQ <= a.queries; q += kQ)
-      score_queries<S, kQ>(a.q + int64_t{q} * dim, a.rows, keys, dim,
-                           a.weights + int64_t{q} * kPageSlots + j);
-    for (; q < a.queries; ++q)
-      score_queries<S, 1>(a.q + int64_t{q} * dim, a.rows, keys, dim, a.weights + int64_t{q} * kPageSlots + j);
-  }
-  for (int q = 0; q < a.queries; ++q) update_softmax<S>(a, page, q);
-  for (int j = page.begin; j < page.end; j += kSlotBlock) {
-    const int keys = page.end - j < kSlotBlock ? page.end - j : kSlotBlock;
-    widen_slots<S>(page.v, page.v_scale, page, j, keys, a.head_dim, dim, a.rows);
-    int q = 0;
-    for (; q + kQ <= a.queries; q += kQ)
-      weigh_values<S, kQ>(a.weights + int64_t{q} * kPageSlots + j, a.rows, keys, dim,
-                          a.acc + int64_t{q} * dim);
-    for (; q < a.queries; ++q)
-      weigh_values<S, 1>(a.weights + int64_t{q} * kPageSlots + j, a.rows, keys, dim,
-                         a.acc + int64_t{q} * dim);
+  switch (page.element) {
+    case KvElement::kF32: return attend_stored<S, KvElement::kF32>(a, page);
+    case KvElement::kBF16: return attend_stored<S, KvElement::kBF16>(a, page);
+    case KvElement::kQ8: return attend_stored<S, KvElement::kQ8>(a, page);
   }
 }
 

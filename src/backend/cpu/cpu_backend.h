@@ -144,9 +144,12 @@ class CpuBackend final : public Backend {
   static Item item_at(const AttentionTask& task, int row) noexcept;
   cpu::AttentionState load_queries(int thread, const AttentionTask& task, const Item& item,
                                    int head) noexcept;
+  static const unsigned char* key(const AttentionTask& task, int32_t sequence, int32_t position,
+                                  int head) noexcept;
   void attend_span(const AttentionTask& task, const Item& item, int head, int32_t begin, int32_t end,
-                   const cpu::AttentionState& state) noexcept;
-  void attend_item(int thread, const AttentionTask& task, const Item& item, int head) noexcept;
+                   const unsigned char* next, const cpu::AttentionState& state) noexcept;
+  void attend_item(int thread, const AttentionTask& task, const Item& item, int head,
+                   const unsigned char* next) noexcept;
   [[nodiscard]] bool list_spans(const AttentionTask& task) noexcept;
   [[nodiscard]] cpu::AttentionState span_state(cpu::AttentionState state,
                                                const SpanUnit& unit) const noexcept;

@@ -97,10 +97,11 @@ struct KvPage {
   const unsigned char* v = nullptr;
   const float* k_scale = nullptr;  // kQ8
   const float* v_scale = nullptr;
-  int64_t stride = 0;        ///< bytes from slot to slot
-  int64_t scale_stride = 0;  ///< floats from slot to slot
-  int32_t position = 0;      ///< of slot 0
-  int begin = 0, end = 0;    ///< slots to read
+  int64_t stride = 0;                   ///< bytes from slot to slot
+  int64_t scale_stride = 0;             ///< floats from slot to slot
+  int32_t position = 0;                 ///< of slot 0
+  int begin = 0, end = 0;               ///< slots to read
+  const unsigned char* next = nullptr;  ///< the first key to be read after this page, to be fetched; or null
 };
 
 struct KernelTable {

@@ -14,7 +14,9 @@ struct Avx2 {
   static constexpr int kFloatTiles = 1, kFloatTokens = 5;  // f32 products
   static constexpr int kLatencyTiles = 4;  // tiles at once for one token: hides the FMA's latency
   static constexpr int kQueryBlock = 2, kKeyBlock = 2;  // attention
-  static constexpr int kPeakChains = 6;                 // independent FMA chains that keep the units busy
+  static constexpr int kDirectQueryBlock = 4, kDirectKeyBlock = 1,
+                       kDirectQueries = 8;  // widening in registers
+  static constexpr int kPeakChains = 6;     // independent FMA chains that keep the units busy
 
   // --- sixteen floats -----------------------------------------------------------------------------------
   struct F {

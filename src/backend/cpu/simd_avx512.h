@@ -14,7 +14,9 @@ struct Avx512 {
   static constexpr int kFloatTiles = 2, kFloatTokens = 8;  // f32 products
   static constexpr int kLatencyTiles = 8;  // tiles at once for one token: hides the FMA's latency
   static constexpr int kQueryBlock = 4, kKeyBlock = 4;  // attention
-  static constexpr int kPeakChains = 12;                // independent FMA chains that keep the units busy
+  static constexpr int kDirectQueryBlock = 4, kDirectKeyBlock = 4,
+                       kDirectQueries = 8;  // widening in registers
+  static constexpr int kPeakChains = 12;    // independent FMA chains that keep the units busy
 
   // --- sixteen floats -----------------------------------------------------------------------------------
   using F = __m512;

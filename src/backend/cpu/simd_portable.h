@@ -13,7 +13,9 @@ struct Portable {
   static constexpr int kFloatTiles = 1, kFloatTokens = 2;
   static constexpr int kLatencyTiles = 1;
   static constexpr int kQueryBlock = 1, kKeyBlock = 1;
-  static constexpr int kPeakChains = 2;  // independent FMA chains that keep the units busy
+  static constexpr int kDirectQueryBlock = 1, kDirectKeyBlock = 1,
+                       kDirectQueries = 1;  // widening in registers
+  static constexpr int kPeakChains = 2;     // independent FMA chains that keep the units busy
   static constexpr int kWidth = 16;
 
   struct F {
