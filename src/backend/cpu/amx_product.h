@@ -57,7 +57,9 @@ class AmxProduct {
     const int rows = args.a->rows;
     const int blocks = (rows + Amx::kMostTokens - 1) / Amx::kMostTokens;
     Product<Amx>::by_panels<kBits, kScale, kTiles>(
-        args, tile, [&](const unsigned char* codes, const float* scales, int64_t begin, int64_t end) {
+        args, tile,
+        [&](const unsigned char* codes, const float* scales, int64_t begin, int64_t end,
+            PanelAhead& /*ahead*/) {
           for (int block = 0; block < blocks;)
             block += with_count<2>(blocks - block, [&]<int kBlocks>() {
               TokenBlock tokens[kBlocks];

@@ -141,11 +141,25 @@ void unpack_panel(const PackedMatrix& w, int64_t tile, int tiles, int64_t group_
   }
 }
 
+/// Packed weights that the next panel is made of, fetched a few lines a group while this one is multiplied:
+/// no product waits for memory then.
+struct PanelAhead {
+  const unsigned char* data;
+  const unsigned char* end;
+  int64_t bytes;  // a group
+
+  void fetch() {
+    const unsigned char* stop = end - data < bytes ? end : data + bytes;
+    for (; data < stop; data += 64) __builtin_prefetch(data);
+  }
+};
+
 /// A panel against kTokens rows; `acc` holds the sums of the columns before it.
 template <class S, int kBits, int kFold, int kTiles, int kTokens>
 void panel_block(const unsigned char* panel, const float* scales, int64_t group_begin, int64_t group_end,
-                 int group, const TokenRows& x, Sums<S, kTiles, kTokens>& acc) {
+                 int group, const TokenRows& x, PanelAhead& ahead, Sums<S, kTiles, kTokens>& acc) {
   for (int64_t g = group_begin; g < group_end; ++g) {
+    ahead.fetch();
     typename S::I dot[kTiles][kTokens];
     for (auto& row : dot)
       for (auto& d : row) d = S::zero_int();
@@ -430,8 +444,8 @@ struct Product {
     }
   }
 
-  /// kTiles tiles against all rows, a panel at a time: multiply(codes, scales, group, end) adds the panel of
-  /// groups [group, end) to the outputs, which start with group 0.
+  /// kTiles tiles against all rows, a panel at a time: multiply(codes, scales, group, end, ahead) adds the
+  /// panel of groups [group, end) to the outputs, which start with group 0, and may fetch what lies ahead.
   template <int kBits, ScaleKind kScale, int kTiles, class Multiply>
   static void by_panels(const ProductArgs& args, int64_t tile, Multiply multiply) {
     const PackedMatrix& w = *args.w;
@@ -439,12 +453,18 @@ struct Product {
     // Half the first-level cache for codes; the activations' rows stream through the other half.
     constexpr int64_t kPanelColumns = int64_t{12} * 1024 / (kTiles * kTileRows);
     const int64_t step = kPanelColumns / w.group > 0 ? kPanelColumns / w.group : 1;
+    const int64_t group_bytes =
+        2 * kTileRows * kScaleBytes(kScale) + int64_t{kTileRows} * w.group * kBits / 8;
+    const int64_t token_blocks = (args.a->rows + S::kDotTokens - 1) / S::kDotTokens;
     unsigned char* codes = args.panel;
     auto* scales = reinterpret_cast<float*>(args.panel + kTiles * kTileRows * step * w.group);
     for (int64_t g = 0; g < groups; g += step) {
       const int64_t end = g + step < groups ? g + step : groups;
       unpack_panel<S, kBits, kScale>(w, tile, kTiles, g, end, codes, scales);
-      multiply(codes, scales, g, end);
+      const unsigned char* next =
+          w.data + tile * w.tile_bytes + (end < groups ? end * group_bytes : kTiles * w.tile_bytes);
+      PanelAhead ahead{next, next + kTiles * (end - g) * group_bytes, kTiles * group_bytes / token_blocks};
+      multiply(codes, scales, g, end, ahead);
     }
     if (args.a->outlier_counts == nullptr) return;
     const bool many = many_outliers(args);
@@ -459,7 +479,8 @@ struct Product {
   template <int kBits, ScaleKind kScale, int kFold, int kTiles>
   static void panel_tiles(const ProductArgs& args, int64_t tile) {
     by_panels<kBits, kScale, kTiles>(
-        args, tile, [&](const unsigned char* codes, const float* scales, int64_t g, int64_t end) {
+        args, tile,
+        [&](const unsigned char* codes, const float* scales, int64_t g, int64_t end, PanelAhead& ahead) {
           for (int token = 0; token < args.a->rows;)
             token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
               Sums<S, kTiles, kTokens> acc;
@@ -467,7 +488,7 @@ struct Product {
                 for (int t = 0; t < kTokens; ++t)
                   acc.v[i][t] = g == 0 ? S::zero() : load_lanes<S>(args, tile + i, token + t);
               panel_block<S, kBits, kFold, kTiles, kTokens>(codes, scales, g, end, args.w->group,
-                                                            rows_from(*args.a, token), acc);
+                                                            rows_from(*args.a, token), ahead, acc);
               for (int i = 0; i < kTiles; ++i)
                 for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i, token + t, acc.v[i][t]);
             });
