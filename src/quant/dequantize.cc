@@ -12,17 +12,34 @@ void floats(const MatrixView& m, int64_t row, DType dtype, float* out) noexcept 
   for (int64_t i = 0; i < m.cols; ++i) out[i] = load_float(dtype, data, i);
 }
 
+/// out[i] = scale · q[i] + bias, rounded once. A code has 8 bits and a 16-bit scale at most 11: their product
+/// is exact, so that a plain sum rounds as std::fma does, in vectors on every machine.
+template <class Code>
+void affine_group(int64_t count, float scale, float bias, bool short_scale, Code code, float* out) noexcept {
+  if (short_scale) {
+    for (int64_t i = 0; i < count; ++i) out[i] = scale * static_cast<float>(code(i)) + bias;
+  } else {
+    for (int64_t i = 0; i < count; ++i) out[i] = std::fma(scale, static_cast<float>(code(i)), bias);
+  }
+}
+
 /// MLX's affine groups: w = scale·q + bias.
 void affine(const MatrixView& m, int64_t row, float* out) noexcept {
-  const std::byte* codes = m.data + row * m.row_bytes();
+  const auto* codes = reinterpret_cast<const uint8_t*>(m.data + row * m.row_bytes());
   const int64_t groups = m.cols / m.group_size;
-  for (int64_t i = 0; i < m.cols; ++i) {
-    const int64_t group = row * groups + i / m.group_size;
-    const float scale = load_float(m.scale_dtype, m.scales, group);
-    const float bias = load_float(m.scale_dtype, m.biases, group);
-    const auto byte = static_cast<unsigned>(codes[m.encoding == Encoding::kAffine4 ? i / 2 : i]);
-    const unsigned q = m.encoding == Encoding::kAffine8 ? byte : (i % 2 == 0 ? byte & 15U : byte >> 4);
-    out[i] = std::fma(scale, static_cast<float>(q), bias);
+  const bool short_scale = m.scale_dtype != DType::kF32;
+  for (int64_t g = 0; g < groups; ++g, out += m.group_size) {
+    const float scale = load_float(m.scale_dtype, m.scales, row * groups + g);
+    const float bias = load_float(m.scale_dtype, m.biases, row * groups + g);
+    if (m.encoding == Encoding::kAffine8) {
+      const auto code = [&](int64_t i) { return int{codes[i]}; };
+      affine_group(m.group_size, scale, bias, short_scale, code, out);
+      codes += m.group_size;
+    } else {
+      const auto code = [&](int64_t i) { return codes[i / 2] >> (i % 2 * 4) & 15; };
+      affine_group(m.group_size, scale, bias, short_scale, code, out);
+      codes += m.group_size / 2;
+    }
   }
 }
 
