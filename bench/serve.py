@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Loads an OpenAI-compatible server with Poisson arrivals and reports throughput and latencies.
 
-Needs nothing but Python 3.9: it can be run beside any server, ours or a peer's. Python is fast enough for this: a
-client only waits and takes times, and at the rates a machine of this size reaches it is idle most of the time.
+Needs nothing but Python 3.9: it can be run beside any server, ours or a peer's. While the load lasts it only takes
+times and keeps what arrived; JSON is read afterwards, so that on the server's own cores it takes little from it.
 
     bench/serve.py --url http://127.0.0.1:8080 --requests 200 --rate 10 --prompt-words 100 --max-tokens 64
 
@@ -28,6 +28,7 @@ class Result:
     """One request's times, seconds since its arrival was due."""
 
     def __init__(self):
+        self.events = []  # when each event came, and its data
         self.pieces = []  # arrival of each piece of text
         self.end = 0.0
         self.prompt_tokens = 0
@@ -35,63 +36,100 @@ class Result:
         self.generated_tokens = 0
         self.error = ""
 
+    def read_events(self):
+        """Finds pieces of text, usage and errors in the events."""
+        try:
+            for arrival, event in self.events:
+                message = json.loads(event)
+                if "error" in message:
+                    self.error = message["error"]["message"]
+                if message.get("usage"):
+                    usage = message["usage"]
+                    self.prompt_tokens = usage["prompt_tokens"]
+                    self.generated_tokens = usage["completion_tokens"]
+                    self.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+                if message.get("choices") and message["choices"][0].get("text"):
+                    self.pieces.append(arrival)
+        except (ValueError, KeyError) as error:
+            self.error = self.error or type(error).__name__
+        self.events = []
+        if not self.pieces:
+            self.pieces.append(self.end)  # tokens that make no text
 
-async def stream_events(reader):
-    """Yields the data of server-sent events of a chunked response."""
-    text = b""
-    while True:
-        size = int((await reader.readuntil(b"\r\n")).split(b";")[0], 16)
-        chunk = await reader.readexactly(size + 2)
-        if size == 0:
+
+class Stream(asyncio.Protocol):
+    """Sends a request and takes the times of the server-sent events of the chunked response."""
+
+    def __init__(self, request, due):
+        self.request = request
+        self.due = due
+        self.result = Result()
+        self.done = asyncio.get_running_loop().create_future()
+        self.head = False  # has arrived
+        self.bytes = b""   # not a whole head or chunk yet
+        self.text = b""    # not a whole event yet
+
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.write(self.request)
+
+    def connection_lost(self, error):
+        self.finish("connection lost")
+
+    def finish(self, error):
+        if self.done.done():
             return
-        text += chunk[:-2]
-        *events, text = text.split(b"\n\n")
+        self.result.error = error
+        self.result.end = time.perf_counter() - self.due
+        self.done.set_result(self.result)
+        self.transport.close()
+
+    def data_received(self, data):
+        now = time.perf_counter() - self.due
+        data = self.bytes + data
+        position = 0
+        try:
+            if not self.head:
+                position = data.find(b"\r\n\r\n") + 4
+                if position < 4:
+                    self.bytes = data
+                    return
+                self.head = True
+                if (status := int(data.split(None, 2)[1])) != 200:
+                    return self.finish(f"status {status}")
+            while (line := data.find(b"\r\n", position)) >= 0:
+                size = int(data[position:line].split(b";")[0], 16)
+                if size == 0:
+                    return self.finish("" if self.result.events else "no events")
+                if len(data) < line + size + 4:
+                    break
+                self.read(data[line + 2:line + 2 + size], now)
+                position = line + size + 4
+            self.bytes = data[position:]
+        except (ValueError, IndexError) as error:
+            self.finish(type(error).__name__)
+
+    def read(self, text, now):
+        *events, self.text = (self.text + text).split(b"\n\n")
         for event in events:
-            if event.startswith(b"data: "):
-                yield event[6:]
+            if event.startswith(b"data: ") and event != b"data: [DONE]":
+                self.result.events.append((now, event[6:]))
 
 
 async def request(args, body, due):
-    result = Result()
     url = urlsplit(args.url)
-    writer = None
+    data = json.dumps(body).encode()
+    key = f"Authorization: Bearer {args.api_key}\r\n" if args.api_key else ""
+    head = (f"POST {url.path.rstrip('/')}/v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\n{key}"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n")
     try:
-        reader, writer = await asyncio.open_connection(url.hostname, url.port or 80)
-        data = json.dumps(body).encode()
-        key = f"Authorization: Bearer {args.api_key}\r\n" if args.api_key else ""
-        writer.write(f"POST {url.path.rstrip('/')}/v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\n{key}"
-                     f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
-                     .encode() + data)
-        await writer.drain()
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        status = int(head.split()[1])
-        if status != 200:
-            result.error = f"status {status}"
-            return result
-        async for event in stream_events(reader):
-            now = time.perf_counter() - due
-            if event == b"[DONE]":
-                continue
-            message = json.loads(event)
-            if "error" in message:
-                result.error = message["error"]["message"]
-                return result
-            if message.get("usage"):
-                usage = message["usage"]
-                result.prompt_tokens = usage["prompt_tokens"]
-                result.generated_tokens = usage["completion_tokens"]
-                result.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-            if message["choices"] and message["choices"][0].get("text"):
-                result.pieces.append(now)
-        result.end = time.perf_counter() - due
-        if not result.pieces:
-            result.pieces.append(result.end)  # tokens that make no text
-    except (OSError, asyncio.IncompleteReadError, ValueError, KeyError) as error:
+        _, stream = await asyncio.get_running_loop().create_connection(
+            lambda: Stream(head.encode() + data, due), url.hostname, url.port or 80)
+    except OSError as error:
+        result = Result()
         result.error = type(error).__name__
-    finally:
-        if writer is not None:
-            writer.close()
-    return result
+        return result
+    return await stream.done
 
 
 def bodies(args):
@@ -122,7 +160,11 @@ async def load(args):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
         tasks.append(asyncio.create_task(run(body, due)))
     results = await asyncio.gather(*tasks)
-    return results, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    for result in results:
+        if not result.error:
+            result.read_events()
+    return results, seconds
 
 
 def percentiles(values):
