@@ -14,7 +14,9 @@ class TeamSize {
  public:
   using Time = std::chrono::nanoseconds;
 
-  explicit TeamSize(int most) noexcept : most_(most), size_(most) {}
+  /// Judges over `window` of work at a time.
+  explicit TeamSize(int most, Time window = std::chrono::milliseconds{4}) noexcept
+      : most_(most), size_(most), window_(window) {}
 
   [[nodiscard]] int get() const noexcept { return size_; }
 
@@ -22,7 +24,7 @@ class TeamSize {
   void record(Time elapsed, Time waited) noexcept {
     elapsed_ += elapsed;
     waited_ += waited;
-    if (elapsed_ < kWindow) return;
+    if (elapsed_ < window_) return;
     if (crowded())
       shrink();
     else if ((calm_ += elapsed_) >= hold_)
@@ -30,8 +32,11 @@ class TeamSize {
     elapsed_ = waited_ = Time{0};
   }
 
+  /// A region whose work was taken in units lasted `elapsed`; the caller alone would have needed `alone`.
+  /// Counted as if it had waited for all but its even share of that.
+  void record_units(Time elapsed, Time alone) noexcept { record(elapsed, elapsed - alone / size_); }
+
  private:
-  static constexpr Time kWindow = std::chrono::milliseconds{4};
   static constexpr Time kShortestHold = std::chrono::milliseconds{20};
   static constexpr Time kLongestHold = std::chrono::milliseconds{640};
 
@@ -59,6 +64,7 @@ class TeamSize {
 
   int most_;
   int size_;
+  Time window_;
   Time elapsed_{0}, waited_{0};  // of the window so far
   Time calm_{0};                 // since the size was last changed
   Time hold_{kShortestHold / 2};

@@ -93,7 +93,10 @@ int usable_cores() noexcept {
 }
 
 ThreadPool::ThreadPool(int threads)
-    : team_(threads > 0 ? threads : usable_cores()), size_(team_), workers_(static_cast<size_t>(team_ - 1)) {
+    : team_(threads > 0 ? threads : usable_cores()),
+      size_(team_),
+      unit_size_(team_, std::chrono::milliseconds{64}),
+      workers_(static_cast<size_t>(team_ - 1)) {
   try {
     for (int thread = 1; thread < size(); ++thread)
       workers_[static_cast<size_t>(thread - 1)].thread = std::thread([this, thread] { work(thread); });
@@ -107,11 +110,12 @@ ThreadPool::~ThreadPool() {
   stop();
 }
 
-void ThreadPool::call(int thread) noexcept {
+void ThreadPool::call(int thread, Region region) noexcept {
   std::atomic<uint32_t>& regions = workers_[static_cast<size_t>(thread - 1)].regions;
+  const uint32_t number = regions.load(std::memory_order_relaxed) / 2 + 1;
   // Sequentially consistent, as every store before a notify must be: notify looks for sleepers, and a store
   // that is still in the store buffer would let one fall asleep behind that look.
-  regions.store(regions.load(std::memory_order_relaxed) + 1);
+  regions.store(number * 2 + static_cast<uint32_t>(region));
   regions.notify_one();
 }
 
@@ -120,26 +124,79 @@ void ThreadPool::stop() noexcept {
   for (int thread = 1; thread < size(); ++thread) {
     std::thread& worker = workers_[static_cast<size_t>(thread - 1)].thread;
     if (!worker.joinable()) break;  // the constructor got this far
-    call(thread);
+    call(thread, Region::kTeam);
     worker.join();
   }
 }
 
 void ThreadPool::work(int thread) noexcept {
   const Worker& self = workers_[static_cast<size_t>(thread - 1)];
-  for (uint32_t seen = 0;; ++seen) {
+  for (uint32_t seen = 0;;) {
     wait_until_changed(self.regions, seen);
+    seen = self.regions.load(std::memory_order_acquire);
+    if (static_cast<Region>(seen % 2) == Region::kUnits) {
+      work_on_units(thread);  // of this region or a later one, or there are none left
+      continue;
+    }
+    // A team's region waits for this thread, so it is still the one that was announced.
     if (stopping_) return;
     entry_(context_, thread);
     arrive(barrier_epoch_.load(std::memory_order_relaxed));
   }
 }
 
+/// The number of a unit that is the calling thread's from now on; −1 when none is left.
+int ThreadPool::take_unit(bool from_front) noexcept {
+  uint64_t left = units_.load(std::memory_order_acquire);
+  for (;;) {
+    const auto front = static_cast<uint32_t>(left >> 32);
+    const auto back = static_cast<uint32_t>(left);
+    if (front >= back) return -1;
+    const uint64_t rest = from_front ? left + (uint64_t{1} << 32) : left - 1;
+    if (units_.compare_exchange_weak(left, rest, std::memory_order_acq_rel, std::memory_order_acquire))
+      return static_cast<int>(from_front ? front : back - 1);
+  }
+}
+
+void ThreadPool::work_on_units(int thread) noexcept {
+  for (int unit = take_unit(false); unit >= 0; unit = take_unit(false)) {
+    unit_entry_(unit_context_, thread, unit);
+    units_done_.fetch_add(1);  // sequentially consistent: see call()
+    units_done_.notify_one();
+  }
+}
+
+void ThreadPool::start_units(int count, UnitEntry entry, void* context) noexcept {
+  if (count < 1) return;
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  const int team = std::min(unit_team(), count);
+  if (team == 1) {
+    for (int unit = 0; unit < count; ++unit) entry(context, 0, unit);
+    if (unit_team() == 1 && size() > 1) unit_size_.record(Clock::now() - begin, TeamSize::Time{0});
+    return;
+  }
+  unit_entry_ = entry;
+  unit_context_ = context;
+  units_done_.store(0, std::memory_order_relaxed);
+  units_.store(static_cast<uint32_t>(count), std::memory_order_release);
+  for (int thread = 1; thread < team; ++thread) call(thread, Region::kUnits);
+  int own = 0;
+  for (int unit = take_unit(true); unit >= 0; unit = take_unit(true), ++own) entry(context, 0, unit);
+  const TeamSize::Time worked = Clock::now() - begin;
+  const auto others = static_cast<uint32_t>(count - own);
+  for (uint32_t done = units_done_.load(std::memory_order_acquire); done != others;
+       done = units_done_.load(std::memory_order_acquire))
+    wait_until_changed(units_done_, done);
+  // A team with more threads than units says nothing about the cores.
+  if (team == unit_team() && own > 0) unit_size_.record_units(Clock::now() - begin, worked * count / own);
+}
+
 void ThreadPool::start(Entry entry, void* context) noexcept {
   if (team_ > 1) {
     entry_ = entry;
     context_ = context;
-    for (int thread = 1; thread < team_; ++thread) call(thread);
+    for (int thread = 1; thread < team_; ++thread) call(thread, Region::kTeam);
   }
   if (size() == 1) return entry(context, 0);
   waited_ = {};

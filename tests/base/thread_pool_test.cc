@@ -26,6 +26,43 @@ TEST(ThreadPool, RunsEveryThreadOnce) {
   }
 }
 
+TEST(ThreadPool, EachUnitRunsOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    std::vector<int> runs(300);
+    std::vector<int> wanted(runs.size());
+    for (int round = 0; round < 1000; ++round) {
+      const int count = round % 301;
+      for (int unit = 0; unit < count; ++unit) ++wanted[static_cast<size_t>(unit)];
+      pool.each(count, [&](int thread, int unit) noexcept {
+        EXPECT_LT(thread, threads);
+        ++runs[static_cast<size_t>(unit)];
+      });
+      if (round % 7 == 0) {  // between the regions of teams
+        std::vector<int> calls(static_cast<size_t>(threads));
+        const int team = pool.team();
+        pool.run([&](int thread) noexcept { ++calls[static_cast<size_t>(thread)]; });
+        ASSERT_EQ(std::accumulate(calls.begin(), calls.end(), 0), team);
+      }
+    }
+    EXPECT_EQ(runs, wanted);
+  }
+}
+
+TEST(ThreadPool, UnitsSeeWhatEarlierOnesWrote) {
+  ThreadPool pool(3);
+  std::vector<int64_t> values(64);
+  for (int round = 1; round <= 500; ++round) {
+    // Each of the next region's units reads another's value of this one.
+    pool.each(64, [&](int, int unit) noexcept { values[static_cast<size_t>(unit)] = round * 100 + unit; });
+    std::vector<int64_t> read(values.size());
+    pool.each(64, [&](int, int unit) noexcept {
+      read[static_cast<size_t>(unit)] = values[static_cast<size_t>(63 - unit)];
+    });
+    for (int unit = 0; unit < 64; ++unit) ASSERT_EQ(read[static_cast<size_t>(unit)], round * 100 + 63 - unit);
+  }
+}
+
 TEST(ThreadPool, BarrierPublishesWrites) {
   ThreadPool pool(3);
   std::vector<int> values(3);
@@ -134,6 +171,19 @@ TEST(TeamSize, KeepsThreadsThatAreWorthTheirWaits) {
   EXPECT_EQ(work_until(two, 1, [](int) { return 500; }), -1) << "half the time: as fast as one, no worse";
   TeamSize one(1);
   EXPECT_EQ(work_until(one, 2, [](int) { return 0; }), -1);
+}
+
+TEST(TeamSize, JudgesUnitsByWhatTheCallerAloneWouldNeed) {
+  using std::chrono::milliseconds;
+  TeamSize absent(2);
+  for (int ms = 0; ms < 1000; ++ms) absent.record_units(milliseconds(10), milliseconds(10));
+  EXPECT_EQ(absent.get(), 2) << "the caller did it all and waited for nobody";
+  TeamSize helpful(2);
+  for (int ms = 0; ms < 1000; ++ms) helpful.record_units(milliseconds(10), milliseconds(13));
+  EXPECT_EQ(helpful.get(), 2) << "a third faster than alone, its waits included";
+  TeamSize harmful(2, milliseconds(10));
+  harmful.record_units(milliseconds(10), milliseconds(5));
+  EXPECT_EQ(harmful.get(), 1) << "it waited for longer than the work took";
 }
 
 TEST(ThreadPool, StaticRangesCoverEverythingOnce) {

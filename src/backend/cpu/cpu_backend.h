@@ -75,6 +75,7 @@ class CpuBackend final : public Backend {
   // Outputs × tokens of a product whose sums are carried along: a block stays in the second-level cache.
   static constexpr int kBlockRows = 64;
   static constexpr int kBlockTokens = 512;
+  static constexpr int kUnitRows = 4;  // fewest activation rows that a thread takes with all the weights
   static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
   static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
 
@@ -93,17 +94,44 @@ class CpuBackend final : public Backend {
   static const cpu::PackedWeight& packed(const Weight& w) noexcept {
     return static_cast<const cpu::PackedWeight&>(w);
   }
-  /// In a region: this thread's share of bringing `input` into the forms that `weights` (null ones aside)
-  /// multiply. A barrier must follow.
-  void prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept;
+  /// A thread's part of a fused operation, either a share of the weights with all activation rows, or all the
+  /// weights with some of the rows.
+  struct Part {
+    int thread = 0;
+    StaticRange own;     // rows whose norm, quantisation and epilogue it does
+    StaticRange rows;    // rows it multiplies
+    bool apart = false;  // these are the same: no other thread is waited for
+  };
+  /// Whether to divide an operation by its activation rows: when there are enough, and matrices so small that
+  /// all threads reading all of them costs less than passing activations between caches at every barrier.
+  [[nodiscard]] bool apart(int rows, std::span<const Weight* const> weights) const noexcept;
+  /// How many rows threads take at a time then: a few turns each, so that one that comes late takes fewer.
+  [[nodiscard]] int unit_rows(int rows) const noexcept {
+    const int most = 4 * pool_.unit_team() * kUnitRows;
+    return (rows + most - 1) / most * kUnitRows;
+  }
+  /// Runs body(part) for the parts of an operation that multiplies `rows` rows by `weights` (null ones
+  /// aside).
+  template <class Body>
+  void in_parts(int rows, std::span<const Weight* const> weights, Body body) noexcept;
+  /// Where parts need what others have written.
+  void meet(const Part& part) noexcept {
+    if (!part.apart) pool_.barrier(part.thread);
+  }
+  /// This part's share of bringing `input` into the forms that `weights` (null ones aside) multiply; then
+  /// they must meet. Once in a region: parts that are apart would overwrite each other's forms with a second
+  /// input's, whose rows have another width.
+  void prepare(const Part& part, const Input& input, std::span<const Weight* const> weights) noexcept;
   void prepare_form(const float* x, int64_t cols, int64_t r, float outlier, const cpu::PackedMatrix& m,
                     size_t form, StaticRange groups) noexcept;
   /// The activations that prepare() made for `w`.
   [[nodiscard]] Activations activations(const Input& input, const Weight& w) const noexcept;
   /// Of `rows` outputs, those that `thread` computes.
   [[nodiscard]] StaticRange share(int thread, int64_t rows, int activation_rows) const noexcept;
-  /// In a region, after prepare() and a barrier: this thread's share of y = x Wᵀ, the first `out` outputs.
-  void multiply(int thread, const Activations& a, const Weight& w, int64_t out, float* y) noexcept;
+  /// Of `rows` outputs, those that the part computes for its rows.
+  [[nodiscard]] StaticRange share(const Part& part, int64_t rows) const noexcept;
+  /// After prepare() and the meeting: this part's share of y = x Wᵀ, the first `out` outputs.
+  void multiply(const Part& part, const Input& input, const Weight& w, int64_t out, float* y) noexcept;
   /// Rows [begin, end) of w for all activation rows, to y[t · ldy + row − begin].
   void multiply_rows(int thread, const Activations& a, const Weight& w, int64_t begin, int64_t end, float* y,
                      int64_t ldy) noexcept;

@@ -64,13 +64,14 @@ void CpuBackend::run_expert(const float* h, int64_t e, int count, const MoeArgs&
   const std::array gate_up = {moe.gate_up};
   const std::array down = {moe.down};
   pool_.run([&](int thread) noexcept {
-    prepare(thread, input, gate_up);
+    const Part part{thread, static_range(count, thread, pool_.team()), {0, count}, false};
+    prepare(part, input, gate_up);
     pool_.barrier(thread);
     const Activations a = activations(input, *moe.gate_up);
     geglu_rows(thread, a, *moe.gate_up, e * 2 * width, a, *moe.gate_up, e * 2 * width + width,
                share(thread, width, count), s.gate.data(), width, s.up.data());
     pool_.barrier(thread);
-    prepare(thread, gated, down);
+    prepare(part, gated, down);
     pool_.barrier(thread);
     const StaticRange mine = share(thread, hidden, count);
     multiply_rows(thread, activations(gated, *moe.down), *moe.down, e * hidden + mine.begin,

@@ -27,6 +27,10 @@ Activations slice(const Activations& a, int64_t begin, int64_t count) noexcept {
   return s;
 }
 
+Activations slice(const Activations& a, StaticRange rows) noexcept {
+  return slice(a, rows.begin, rows.end - rows.begin);
+}
+
 }  // namespace
 
 size_t CpuBackend::form_of(const Weight& w) noexcept {
@@ -35,11 +39,34 @@ size_t CpuBackend::form_of(const Weight& w) noexcept {
   return static_cast<size_t>(place - kForms.begin());
 }
 
-void CpuBackend::prepare(int thread, const Input& input, std::span<const Weight* const> weights) noexcept {
+bool CpuBackend::apart(int rows, std::span<const Weight* const> weights) const noexcept {
+  constexpr int64_t kSmall = int64_t{2} << 20;  // bytes: a share of the last-level cache
+  return pool_.unit_team() > 1 && rows >= kUnitRows * pool_.unit_team() &&
+         std::all_of(weights.begin(), weights.end(),
+                     [](const Weight* w) { return w == nullptr || packed(*w).bytes() <= kSmall; });
+}
+
+template <class Body>
+void CpuBackend::in_parts(int rows, std::span<const Weight* const> weights, Body body) noexcept {
+  if (!apart(rows, weights)) {
+    pool_.run([&](int thread) noexcept {
+      body(Part{thread, static_range(rows, thread, pool_.team()), {0, rows}, false});
+    });
+    return;
+  }
+  const int unit = unit_rows(rows);
+  pool_.each((rows + unit - 1) / unit, [&](int thread, int i) noexcept {
+    const StaticRange own{int64_t{i} * unit, std::min<int64_t>(int64_t{i + 1} * unit, rows)};
+    body(Part{thread, own, own, true});
+  });
+}
+
+void CpuBackend::prepare(const Part& part, const Input& input,
+                         std::span<const Weight* const> weights) noexcept {
   // Few rows without a norm over the whole row are split by groups, so that all threads have something.
-  const bool split = !input.normed && input.rows < pool_.team();
-  const StaticRange mine =
-      split ? StaticRange{0, input.rows} : static_range(input.rows, thread, pool_.team());
+  const bool split = !part.apart && !input.normed && input.rows < pool_.team();
+  const int thread = part.thread;
+  const StaticRange mine = split ? StaticRange{0, input.rows} : part.own;
   const bool quantised = std::any_of(weights.begin(), weights.end(), [](const Weight* w) {
     return w != nullptr && packed(*w).matrix().group > 0;
   });
@@ -150,9 +177,16 @@ void CpuBackend::multiply_rows(int thread, const Activations& a, const Weight& w
   });
 }
 
-void CpuBackend::multiply(int thread, const Activations& a, const Weight& w, int64_t out, float* y) noexcept {
-  const StaticRange mine = share(thread, out, a.rows);
-  multiply_rows(thread, a, w, mine.begin, mine.end, y + mine.begin, out);
+StaticRange CpuBackend::share(const Part& part, int64_t rows) const noexcept {
+  if (part.apart) return {0, rows};
+  return share(part.thread, rows, static_cast<int>(part.rows.end - part.rows.begin));
+}
+
+void CpuBackend::multiply(const Part& part, const Input& input, const Weight& w, int64_t out,
+                          float* y) noexcept {
+  const StaticRange mine = share(part, out);
+  multiply_rows(part.thread, slice(activations(input, w), part.rows), w, mine.begin, mine.end,
+                y + part.rows.begin * out + mine.begin, out);
 }
 
 /// m[:, begin … end) = gelu(gate) · up, columns being rows gate_row + i and up_row + i of the weights.
@@ -186,10 +220,10 @@ void CpuBackend::geglu_rows(int thread, const Activations& gate_a, const Weight&
 void CpuBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
   const Input input{.x = x, .rows = rows, .cols = w.cols()};
   const std::array weights = {&w};
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
-    multiply(thread, activations(input, w), w, out, y);
+  in_parts(rows, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
+    multiply(part, input, w, out, y);
   });
 }
 
@@ -201,17 +235,19 @@ void CpuBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs&
   const int q_heads = args.q != nullptr ? shape.q_heads : 0;
   const int kv_heads = args.k != nullptr ? shape.kv_heads : 0;
   const RopeTable& rope = rope_table(rows, shape);
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
+  in_parts(rows.count, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
     for (size_t i = 0; i < weights.size(); ++i)
-      if (weights[i] != nullptr)
-        multiply(thread, activations(input, *weights[i]), *weights[i], weights[i]->rows(), outputs[i]);
-    pool_.barrier(thread);
-    const StaticRange mine = static_range(int64_t{rows.count} * (q_heads + kv_heads), thread, pool_.team());
+      if (weights[i] != nullptr) multiply(part, input, *weights[i], weights[i]->rows(), outputs[i]);
+    meet(part);
+    const int64_t heads = q_heads + kv_heads;
+    // A row has more heads than few rows have threads.
+    const StaticRange mine = part.apart ? StaticRange{part.own.begin * heads, part.own.end * heads}
+                                        : static_range(rows.count * heads, part.thread, pool_.team());
     for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
-      const int64_t row = unit / (q_heads + kv_heads);
-      const auto head = static_cast<int>(unit % (q_heads + kv_heads));
+      const int64_t row = unit / heads;
+      const auto head = static_cast<int>(unit % heads);
       if (head < q_heads)
         finish_query(rope, row, head, args);
       else
@@ -251,34 +287,36 @@ void CpuBackend::project_add(const float* a, int rows, const Weight& w, const fl
   const std::array weights = {&w};
   const int64_t width = w.rows();
   const bool traced = tapped();
-  const auto add_rows = [&](int thread) noexcept {
-    const StaticRange mine = static_range(rows, thread, pool_.team());
+  const auto add_rows = [&](StaticRange mine) noexcept {
     for (int64_t r = mine.begin; r < mine.end; ++r)
       kernels_.rms_norm_add_row(scratch_.y + r * width, width, norm, eps, 1, x + r * width);
   };
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
-    multiply(thread, activations(input, w), w, width, scratch_.y);
+  in_parts(rows, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
+    multiply(part, input, w, width, scratch_.y);
     if (traced) return;
-    pool_.barrier(thread);
-    add_rows(thread);
+    meet(part);
+    add_rows(part.own);
   });
   if (!traced) return;
   tap(names.projection, scratch_.y, rows, width);
   tap(names.module, scratch_.y, rows, width);
-  pool_.run(add_rows);
+  add_rows({0, rows});
 }
 
 void CpuBackend::geglu(const float* x, int rows, const float* norm, float eps, const Weight& gate,
                        const Weight& up, float* m) noexcept {
   const Input input{x, rows, gate.cols(), true, norm, eps};
   const std::array weights = {&gate, &up};
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
-    geglu_rows(thread, activations(input, gate), gate, 0, activations(input, up), up, 0,
-               share(thread, gate.rows(), rows), m, gate.rows(), scratch_.up);
+  const int64_t width = gate.rows();
+  in_parts(rows, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
+    const int64_t first = part.rows.begin * width;
+    geglu_rows(part.thread, slice(activations(input, gate), part.rows), gate, 0,
+               slice(activations(input, up), part.rows), up, 0, share(part, width), m + first, width,
+               scratch_.up + first);
   });
   tap("pre_feedforward_layernorm", scratch_.h, rows, gate.cols());
 }
@@ -290,22 +328,22 @@ void CpuBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) n
   const Input gated{.x = scratch_.ple, .rows = rows, .cols = dim};
   const std::array gate = {args.gate};
   const std::array projection = {args.projection};
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, gate);
-    pool_.barrier(thread);
-    const StaticRange mine = share(thread, dim, rows);
-    multiply_rows(thread, activations(input, *args.gate), *args.gate, mine.begin, mine.end,
-                  scratch_.ple + mine.begin, dim);
-    for (int64_t r = 0; r < rows; ++r)
+  in_parts(rows, gate, [&](const Part& part) noexcept {
+    prepare(part, input, gate);
+    meet(part);
+    multiply(part, input, *args.gate, dim, scratch_.ple);
+    const StaticRange mine = share(part, dim);
+    for (int64_t r = part.rows.begin; r < part.rows.end; ++r)
       kernels_.gelu_mul(scratch_.ple + r * dim + mine.begin,
                         args.inputs + r * args.inputs_stride + mine.begin, mine.end - mine.begin);
-    pool_.barrier(thread);
-    prepare(thread, gated, projection);
-    pool_.barrier(thread);
-    multiply(thread, activations(gated, *args.projection), *args.projection, hidden, scratch_.y);
-    pool_.barrier(thread);
-    const StaticRange own = static_range(rows, thread, pool_.team());
-    for (int64_t r = own.begin; r < own.end; ++r)
+  });
+  // A region of its own: rows of another width go into the same scratch.
+  in_parts(rows, projection, [&](const Part& part) noexcept {
+    prepare(part, gated, projection);
+    meet(part);
+    multiply(part, gated, *args.projection, hidden, scratch_.y);
+    meet(part);
+    for (int64_t r = part.own.begin; r < part.own.end; ++r)
       kernels_.rms_norm_add_row(scratch_.y + r * hidden, hidden, args.post_norm, args.eps, args.layer_scalar,
                                 x + r * hidden);
   });
@@ -319,14 +357,13 @@ void CpuBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers,
   const Input input{.x = x0, .rows = n, .cols = args.projection->cols()};
   const std::array weights = {args.projection};
   const MatrixView& table = static_cast<const cpu::StoredTable&>(*args.table).stored;
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
-    multiply(thread, activations(input, *args.projection), *args.projection, width, scratch_.ple);
-    pool_.barrier(thread);
-    const StaticRange mine = static_range(n, thread, pool_.team());
-    float* scratch = thread_scratch_[static_cast<size_t>(thread)].row;
-    for (int64_t r = mine.begin; r < mine.end; ++r) {
+  in_parts(n, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
+    multiply(part, input, *args.projection, width, scratch_.ple);
+    meet(part);
+    float* scratch = thread_scratch_[static_cast<size_t>(part.thread)].row;
+    for (int64_t r = part.own.begin; r < part.own.end; ++r) {
       float* p = scratch_.ple + r * width;
       kernels_.scale(p, args.projection_scale, width);
       for (int l = 0; l < layers; ++l)
@@ -343,17 +380,18 @@ void CpuBackend::logits(const float* h, int rows, const Weight& head, float cap,
   const Input input{.x = h, .rows = rows, .cols = head.cols()};
   const std::array weights = {&head};
   const int64_t vocab = head.rows();
-  pool_.run([&](int thread) noexcept {
-    prepare(thread, input, weights);
-    pool_.barrier(thread);
-    const StaticRange mine = share(thread, vocab, rows);
-    const cpu::Activations a = activations(input, head);
+  in_parts(rows, weights, [&](const Part& part) noexcept {
+    prepare(part, input, weights);
+    meet(part);
+    const StaticRange mine = share(part, vocab);
+    const cpu::Activations a = slice(activations(input, head), part.rows);
+    float* own = out + part.rows.begin * vocab;
     constexpr int64_t kChunk = 2048;  // outputs that are capped while they are in the cache
     for (int64_t begin = mine.begin; begin < mine.end; begin += kChunk) {
       const int64_t end = std::min(begin + kChunk, mine.end);
-      multiply_rows(thread, a, head, begin, end, out + begin, vocab);
-      for (int64_t r = 0; r < rows && cap > 0; ++r)
-        kernels_.softcap(out + r * vocab + begin, cap, end - begin);
+      multiply_rows(part.thread, a, head, begin, end, own + begin, vocab);
+      for (int64_t r = 0; r < a.rows && cap > 0; ++r)
+        kernels_.softcap(own + r * vocab + begin, cap, end - begin);
     }
   });
 }
