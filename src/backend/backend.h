@@ -154,6 +154,9 @@ class Backend {
   /// Waits for everything before it.
   virtual void download(void* host, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// Whether the host reads the backend's memory as it stands once an operation has returned, with no
+  /// download.
+  [[nodiscard]] virtual bool is_host_memory() const noexcept { return false; }
 
   /// Takes a weight in. `stored` must outlive the result. Throws Error{kBadInput} for an encoding the backend
   /// cannot serve and Error{kDevice} when memory is short.

@@ -14,6 +14,7 @@ class Observed final : public Backend {
   [[nodiscard]] std::string_view name() const override { return inner_->name(); }
   [[nodiscard]] Buffer allocate(size_t bytes) override { return inner_->allocate(bytes); }
   void upload(void* to, const void* host, size_t bytes) override { inner_->upload(to, host, bytes); }
+  [[nodiscard]] bool is_host_memory() const noexcept override { return inner_->is_host_memory(); }
   void download(void* host, const void* from, size_t bytes) override { inner_->download(host, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { inner_->copy(to, from, bytes); }
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override {

@@ -23,6 +23,7 @@ class Profiled final : public Backend {
   void upload(void* to, const void* host, size_t bytes) override {
     timed("upload", [&] { inner_->upload(to, host, bytes); });
   }
+  [[nodiscard]] bool is_host_memory() const noexcept override { return inner_->is_host_memory(); }
   void download(void* host, const void* from, size_t bytes) override {
     timed("download", [&] { inner_->download(host, from, bytes); });
   }

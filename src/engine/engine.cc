@@ -58,7 +58,8 @@ Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const En
   const auto most_top = static_cast<size_t>(backend_->most_top(model.vocab_size));
   top_ids_.reserve(most_top * static_cast<size_t>(logit_rows));
   top_.reserve(most_top * static_cast<size_t>(logit_rows));
-  logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
+  if (!backend_->is_host_memory())
+    logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
 }
 
 void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
@@ -101,6 +102,7 @@ std::span<const float> Engine::logits(int output) {
 std::span<const float> Engine::logits(int first, int count) {
   const float* values = forward_->logits(first, count);
   const auto size = static_cast<size_t>(count) * static_cast<size_t>(spec().vocab_size);
+  if (backend_->is_host_memory()) return {values, size};
   backend_->download(logits_.data(), values, size * sizeof(float));
   return {logits_.data(), size};
 }

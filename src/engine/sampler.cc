@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -48,7 +49,8 @@ void validate(const SamplingParams& p, int vocab_size) {
 Sampler::Sampler(const SamplingParams& params, int vocab_size) : params_(params) {
   validate(params, vocab_size);
   candidates_.reserve(static_cast<size_t>(vocab_size));
-  maxima_.reserve(static_cast<size_t>(vocab_size) / kBlock);
+  for (auto* maxima : {&maxima_, &ranked_}) maxima->reserve(static_cast<size_t>(vocab_size) / kBlock);
+  if (adjusts()) adjusted_.reserve(static_cast<size_t>(vocab_size));
   seen_.resize(static_cast<size_t>(vocab_size));
   seen_ids_.reserve(static_cast<size_t>(vocab_size));
 }
@@ -64,17 +66,23 @@ void Sampler::count(int32_t token, bool generated) {
   if (generated) ++seen.generated;
 }
 
-void Sampler::adjust(std::span<const float> logits) {
-  candidates_.resize(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) candidates_[i] = {logits[i], static_cast<int32_t>(i)};
+/// The logits after penalties and bias.
+std::span<const float> Sampler::adjust(std::span<const float> logits) {
+  adjusted_.assign(logits.begin(), logits.end());
   for (const int32_t id : seen_ids_) {
     const Seen& seen = seen_[static_cast<size_t>(id)];
-    float& logit = candidates_[static_cast<size_t>(id)].logit;
+    float& logit = adjusted_[static_cast<size_t>(id)];
     logit = logit > 0 ? logit / params_.repeat_penalty : logit * params_.repeat_penalty;
     if (seen.generated > 0)
       logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(seen.generated);
   }
-  for (const auto& [id, bias] : params_.logit_bias) candidates_[static_cast<size_t>(id)].logit += bias;
+  for (const auto& [id, bias] : params_.logit_bias) adjusted_[static_cast<size_t>(id)] += bias;
+  return adjusted_;
+}
+
+void Sampler::take_all(std::span<const float> logits) {
+  candidates_.resize(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) candidates_[i] = {logits[i], static_cast<int32_t>(i)};
 }
 
 /// Also what a mask has ruled out.
@@ -85,32 +93,47 @@ void Sampler::drop_impossible() {
     throw Error(ErrorCode::kFailed, "the model's logits are all NaN: the weights or the backend are broken");
 }
 
-/// A logit that at least `count` candidates reach: that many blocks have one. Two plain passes then leave
-/// little to select from.
-float Sampler::reached_by(size_t count) {
-  const size_t blocks = candidates_.size() / kBlock;
-  if (blocks < 2 * count) return -std::numeric_limits<float>::infinity();
+/// A logit that at least `count` of `logits` reach: that many blocks have one. Two plain passes then leave
+/// little to select from. maxima_ are the blocks' afterwards.
+float Sampler::reached_by(size_t count, std::span<const float> logits) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const size_t blocks = logits.size() / kBlock;
+  if (blocks < 2 * count) return kNone;
   maxima_.resize(blocks);
   for (size_t b = 0; b < blocks; ++b) {
-    float most = candidates_[b * kBlock].logit;
-    for (size_t i = 1; i < kBlock; ++i) most = std::max(most, candidates_[b * kBlock + i].logit);
-    maxima_[b] = most;
+    // In lanes, which become one register; what is no number is smaller than any.
+    constexpr size_t kLanes = 4;
+    std::array<float, kLanes> most = {kNone, kNone, kNone, kNone};
+    for (size_t i = 0; i < kBlock; i += kLanes)
+      for (size_t lane = 0; lane < kLanes; ++lane)
+        most[lane] = std::max(most[lane], logits[b * kBlock + i + lane]);
+    maxima_[b] = std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
   }
-  const auto nth = maxima_.begin() + static_cast<std::ptrdiff_t>(count - 1);
-  std::nth_element(maxima_.begin(), nth, maxima_.end(), std::greater<>());
+  ranked_ = maxima_;
+  const auto nth = ranked_.begin() + static_cast<std::ptrdiff_t>(count - 1);
+  std::nth_element(ranked_.begin(), nth, ranked_.end(), std::greater<>());
   return *nth;
+}
+
+/// Takes the `count` likeliest as candidates, and those that equal the last of a block, without a look at the
+/// blocks that have none. False when the vocabulary is too small for that to pay.
+bool Sampler::take_likeliest(std::span<const float> logits, size_t count) {
+  const float least = reached_by(count, logits);
+  if (!(least > -std::numeric_limits<float>::infinity())) return false;
+  candidates_.clear();
+  const auto take = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i)
+      if (logits[i] >= least) candidates_.push_back({logits[i], static_cast<int32_t>(i)});
+  };
+  for (size_t b = 0; b < maxima_.size(); ++b)
+    if (maxima_[b] >= least) take(b * kBlock, (b + 1) * kBlock);
+  take(maxima_.size() * kBlock, logits.size());
+  return true;
 }
 
 /// Leaves the `count` likeliest candidates, in any order.
 void Sampler::keep_top(size_t count) {
   if (count >= candidates_.size()) return;
-  const float least = reached_by(count);
-  size_t kept = 0;
-  for (const Candidate c : candidates_) {  // without a branch: which ones stay cannot be foreseen
-    candidates_[kept] = c;
-    kept += c.logit >= least ? 1 : 0;
-  }
-  candidates_.resize(kept);
   std::nth_element(candidates_.begin(), at(count - 1), candidates_.end(), likelier);
   candidates_.resize(count);
 }
@@ -172,15 +195,23 @@ int32_t Sampler::draw() {
   }
 }
 
-int Sampler::enough() const noexcept {
-  const bool adjusts = params_.repeat_penalty != 1 || params_.frequency_penalty != 0 ||
-                       params_.presence_penalty != 0 || !params_.logit_bias.empty();
-  if (adjusts) return 0;
+bool Sampler::adjusts() const noexcept {
+  return params_.repeat_penalty != 1 || params_.frequency_penalty != 0 || params_.presence_penalty != 0 ||
+         !params_.logit_bias.empty();
+}
+
+int Sampler::deciding() const noexcept {
   return params_.temperature == 0 ? 1 : params_.top_k;
 }
 
+int Sampler::enough() const noexcept {
+  return adjusts() ? 0 : deciding();
+}
+
 int32_t Sampler::sample(std::span<const float> logits) {
-  adjust(logits);
+  if (adjusts()) logits = adjust(logits);
+  const auto count = static_cast<size_t>(deciding());
+  if (count == 0 || !take_likeliest(logits, count)) take_all(logits);
   return pick();
 }
 

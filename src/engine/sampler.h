@@ -52,7 +52,11 @@ class Sampler {
   };
 
   void count(int32_t token, bool generated);
-  void adjust(std::span<const float> logits);
+  [[nodiscard]] bool adjusts() const noexcept;
+  [[nodiscard]] int deciding() const noexcept;
+  [[nodiscard]] std::span<const float> adjust(std::span<const float> logits);
+  void take_all(std::span<const float> logits);
+  [[nodiscard]] bool take_likeliest(std::span<const float> logits, size_t count);
   void drop_impossible();
   int32_t pick();
   static bool likelier(const Candidate& a, const Candidate& b) noexcept {
@@ -61,8 +65,8 @@ class Sampler {
   [[nodiscard]] auto at(size_t index) noexcept {
     return candidates_.begin() + static_cast<std::ptrdiff_t>(index);
   }
-  static constexpr size_t kBlock = 16;  // candidates that share a maximum
-  [[nodiscard]] float reached_by(size_t count);
+  static constexpr size_t kBlock = 16;  // logits that share a maximum
+  [[nodiscard]] float reached_by(size_t count, std::span<const float> logits);
   void keep_top(size_t count);
   void sort_through(size_t index);
   [[nodiscard]] int32_t likeliest() const;
@@ -71,7 +75,9 @@ class Sampler {
 
   SamplingParams params_;
   std::vector<Candidate> candidates_;  // [vocab]
+  std::vector<float> adjusted_;        // [vocab]
   std::vector<float> maxima_;          // [vocab / kBlock]
+  std::vector<float> ranked_;          // [vocab / kBlock], the first few in order
   size_t sorted_ = 0;                  // candidates at the front that are the likeliest, in order
   std::vector<Seen> seen_;             // [vocab]
   std::vector<int32_t> seen_ids_;

@@ -35,6 +35,7 @@ class CpuBackend final : public Backend {
   void upload(void* to, const void* host, size_t bytes) override;
   void download(void* host, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
+  [[nodiscard]] bool is_host_memory() const noexcept override { return true; }
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;

@@ -15,6 +15,7 @@ class ReferenceBackend final : public Backend {
   void upload(void* to, const void* host, size_t bytes) override;
   void download(void* host, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
+  [[nodiscard]] bool is_host_memory() const noexcept override { return true; }
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   void reserve(const Limits& limits) override;
   [[nodiscard]] KvType default_kv_type() const noexcept override { return KvType::kF32; }
