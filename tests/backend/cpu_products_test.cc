@@ -174,6 +174,20 @@ TEST_P(CpuProducts, ThreadsDoNotChangeTheResult) {
   }
 }
 
+TEST_P(CpuProducts, BlocksOfTokensDoNotChangeARow) {
+  const ProductCase c{Encoding::kAffine4, 64, DType::kBF16, 40, 12288};  // rows so long that a block has 64
+  const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 12);
+  constexpr int kRows = 150;
+  Loaded loaded(GetParam(), 2, matrix.view(), kRows);
+  const auto x = spiky_floats(kRows * c.cols, 13);
+  const auto all = loaded.multiply(x.data(), kRows, c.rows);
+  for (const int row : {0, 63, 64, 127, 128, 149}) {
+    const auto one = loaded.multiply(x.data() + row * c.cols, 1, c.rows);
+    const auto* from = all.data() + row * c.rows;
+    ASSERT_EQ(std::vector<float>(from, from + c.rows), one) << "row " << row;
+  }
+}
+
 TEST_P(CpuProducts, OfTheFirstOutputs) {
   const ProductCase c{Encoding::kAffine8, 64, DType::kBF16, 100, 128};
   const RandomMatrix matrix(c.encoding, c.rows, c.cols, c.group, c.scale, 9);

@@ -77,6 +77,10 @@ class CpuBackend final : public Backend {
   static constexpr int kBlockRows = 64;
   static constexpr int kBlockTokens = 512;
   static constexpr int kUnitRows = 4;  // fewest activation rows that a thread takes with all the weights
+  // Every 32 rows of weights read a block's activations again: so they should stay there, too. Every block
+  // unpacks the weights again: so it should not be too small.
+  static constexpr int64_t kBlockActivationBytes = int64_t{1} << 20;
+  static constexpr int kFewestBlockTokens = 64;
   static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
   static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
 

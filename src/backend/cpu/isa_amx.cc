@@ -5,7 +5,7 @@ namespace facet::cpu {
 namespace {
 
 void product(const ProductArgs& args) {
-  if (args.w->group == 0 || args.a->rows <= AmxProduct::kSweepRows) return avx512_kernels().product(args);
+  if (args.w->group == 0 || args.a->rows < AmxProduct::kFewestRows) return avx512_kernels().product(args);
   AmxProduct::run(args);
 }
 
@@ -15,7 +15,6 @@ const KernelTable& amx_kernels() {
   static const KernelTable kTable = [] {
     KernelTable t = avx512_kernels();
     t.name = "amx";
-    t.sweep_rows = AmxProduct::kSweepRows;
     t.product = product;
     t.int8_peak = amx_int8_peak;
     return t;

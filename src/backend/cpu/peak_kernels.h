@@ -5,14 +5,19 @@
 
 namespace facet::cpu {
 
-/// Adds up 64-byte lines so that the compiler must load them all.
+/// Adds up 64-byte lines so that the compiler must load them all: four streams at once, as prefetchers follow
+/// several and stop each at the end of a page.
 template <class S>
 void read(const unsigned char* data, int64_t bytes, unsigned char* sink64) {
   constexpr int kStreams = 4;
+  constexpr int64_t kTurn = 256;  // bytes of a stream before the next has its turn
+  const int64_t part = bytes / kStreams / kTurn * kTurn;
   typename S::I sums[kStreams];
   for (auto& s : sums) s = S::zero_int();
-  for (int64_t i = 0; i + 64 * kStreams <= bytes; i += 64 * kStreams)
-    for (int j = 0; j < kStreams; ++j) sums[j] = S::add_int(sums[j], S::load_int(data + i + j * 64));
+  for (int64_t i = 0; i < part; i += kTurn)
+    for (int j = 0; j < kStreams; ++j)
+      for (int line = 0; line < kTurn; line += 64)
+        sums[j] = S::add_int(sums[j], S::load_int(data + j * part + i + line));
   S::store_int(sink64, S::add_int(S::add_int(sums[0], sums[1]), S::add_int(sums[2], sums[3])));
 }
 

@@ -54,59 +54,69 @@ typename S::F add_group(typename S::F acc, typename S::F scales, typename S::F b
 /// How far ahead of its use a tile's stream is prefetched.
 constexpr int kPrefetchBytes = 2048;
 
-/// One packed tile against kTokens rows, unpacking as it goes. kFold columns (32, or a group when that is
-/// less) are taken at a time: a constant, so that the loop unrolls and its sums stay in registers. They are
-/// folded then, unless the set's partial sums can hold a whole group.
+/// Group `g` of a packed tile, at `p`, against kTokens rows, unpacking as it goes. kFold columns (32, or a
+/// group when that is less) are taken at a time: a constant, so that the loop unrolls and its sums stay in
+/// registers. They are folded then, unless the set's partial sums can hold a whole group.
 template <class S, int kBits, ScaleKind kScale, int kFold, int kTokens>
-void stream_tile(const unsigned char* tile, int group, const TokenRows& x, typename S::F (&acc)[kTokens]) {
+void stream_group(const unsigned char* p, int group, int64_t g, const TokenRows& x,
+                  typename S::F (&acc)[kTokens]) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
   constexpr int kLineColumns = kBits == 4 ? 8 : 4;
-  for (auto& a : acc) a = S::zero();
-  const unsigned char* p = tile;
-  for (int64_t g = 0; g < x.groups; ++g) {
-    const auto scales = load_scales<S, kScale>(p);
-    const auto biases = load_scales<S, kScale>(p + kHeader);
-    for (int line = 0; line < 2 * kHeader; line += 64) __builtin_prefetch(p + kPrefetchBytes + line);
-    p += 2 * kHeader;
-    typename S::I dot[kTokens];
-    for (auto& d : dot) d = S::zero_int();
-    const int8_t* codes = x.codes + g * group;
-    // One token alone gets two sums: the chain of dependent dot products would be longer than the load it
-    // hides behind.
-    constexpr int kChains = kTokens == 1 ? 2 : S::kDotChains;
-    typename S::template Partial<kBits> part[kChains][kTokens];
-    for (int k = 0; k < group; k += kFold) {
-      if (!S::kHoldsGroup || k == 0)
-        for (auto& chain : part)
-          for (auto& sum : chain) sum = S::template zero_partial<kBits>();
+  const auto scales = load_scales<S, kScale>(p);
+  const auto biases = load_scales<S, kScale>(p + kHeader);
+  for (int line = 0; line < 2 * kHeader; line += 64) __builtin_prefetch(p + kPrefetchBytes + line);
+  p += 2 * kHeader;
+  typename S::I dot[kTokens];
+  for (auto& d : dot) d = S::zero_int();
+  const int8_t* codes = x.codes + g * group;
+  // One token alone gets two sums: the chain of dependent dot products would be longer than the load it
+  // hides behind.
+  constexpr int kChains = kTokens == 1 ? 2 : S::kDotChains;
+  typename S::template Partial<kBits> part[kChains][kTokens];
+  for (int k = 0; k < group; k += kFold) {
+    if (!S::kHoldsGroup || k == 0)
+      for (auto& chain : part)
+        for (auto& sum : chain) sum = S::template zero_partial<kBits>();
 #pragma GCC unroll 4
-      for (int c = 0; c < kFold; c += 8) {
-        __builtin_prefetch(p + kPrefetchBytes);
-        typename S::template Split<kBits> first;
-        typename S::template Split<kBits> second;
-        if constexpr (kBits == 4) {
-          const auto line = S::load_codes(p);
-          first = S::template split<4>(S::low_nibbles(line));
-          second = S::template split<4>(S::high_nibbles(line));
-        } else {
-          first = S::template split<8>(S::load_codes(p));
-          second = S::template split<8>(S::load_codes(p + 64));
-          __builtin_prefetch(p + kPrefetchBytes + 64);
-        }
-        p += 64 * (8 / kLineColumns);
-        for (int t = 0; t < kTokens; ++t) {
-          S::add(part[0][t], first, codes + t * x.stride + k + c);
-          S::add(part[kChains - 1][t], second, codes + t * x.stride + k + c + 4);
-        }
+    for (int c = 0; c < kFold; c += 8) {
+      __builtin_prefetch(p + kPrefetchBytes);
+      typename S::template Split<kBits> first;
+      typename S::template Split<kBits> second;
+      if constexpr (kBits == 4) {
+        const auto line = S::load_codes(p);
+        first = S::template split<4>(S::low_nibbles(line));
+        second = S::template split<4>(S::high_nibbles(line));
+      } else {
+        first = S::template split<8>(S::load_codes(p));
+        second = S::template split<8>(S::load_codes(p + 64));
+        __builtin_prefetch(p + kPrefetchBytes + 64);
       }
-      if (!S::kHoldsGroup || k + kFold >= group)
-        for (const auto& chain : part)
-          for (int t = 0; t < kTokens; ++t) S::fold(dot[t], chain[t]);
+      p += 64 * (8 / kLineColumns);
+      for (int t = 0; t < kTokens; ++t) {
+        S::add(part[0][t], first, codes + t * x.stride + k + c);
+        S::add(part[kChains - 1][t], second, codes + t * x.stride + k + c + 4);
+      }
     }
-    for (int t = 0; t < kTokens; ++t)
-      acc[t] =
-          add_group<S>(acc[t], scales, biases, dot[t], x.scales[t * x.groups + g], x.sums[t * x.groups + g]);
+    if (!S::kHoldsGroup || k + kFold >= group)
+      for (const auto& chain : part)
+        for (int t = 0; t < kTokens; ++t) S::fold(dot[t], chain[t]);
   }
+  for (int t = 0; t < kTokens; ++t)
+    acc[t] =
+        add_group<S>(acc[t], scales, biases, dot[t], x.scales[t * x.groups + g], x.sums[t * x.groups + g]);
+}
+
+/// kStreams packed tiles, `stride` bytes apart, against kTokens rows.
+template <class S, int kBits, ScaleKind kScale, int kFold, int kStreams, int kTokens>
+void stream_tiles(const unsigned char* tile, int64_t stride, int group, const TokenRows& x,
+                  typename S::F (&acc)[kStreams][kTokens]) {
+  const int64_t block =
+      2 * kTileRows * kScaleBytes(kScale) + static_cast<int64_t>(kTileRows) * group * kBits / 8;
+  for (auto& stream : acc)
+    for (auto& sum : stream) sum = S::zero();
+  for (int64_t g = 0; g < x.groups; ++g, tile += block)
+    for (int i = 0; i < kStreams; ++i)
+      stream_group<S, kBits, kScale, kFold, kTokens>(tile + i * stride, group, g, x, acc[i]);
 }
 
 /// A panel: `tiles` tiles × `columns` columns unpacked to one code a byte, [columns / 4][tiles][64], followed
@@ -369,41 +379,49 @@ void add_outliers(const ProductArgs& args, int64_t tile) {
   }
 }
 
-/// For many: decodes all columns, a panel at a time.
-template <class S, int kBits, ScaleKind kScale>
+/// For many: decodes all columns of kTiles tiles, a panel at a time.
+template <class S, int kBits, ScaleKind kScale, int kTiles>
 void add_outliers_by_panel(const ProductArgs& args, int64_t tile) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
   constexpr int kLineColumns = 32 / kBits;
-  constexpr int64_t kPanelColumns = 384;  // 24 KB of f32
+  constexpr int64_t kPanelColumns = 384;  // 24 KB of f32 a tile
+  constexpr int kColumn = kTiles * kTileRows;
+  static_assert(kPanelColumns * kColumn * sizeof(float) <= kPanelBytes);
   constexpr int kMostTokens = 512;
   const PackedMatrix& w = *args.w;
   const Activations& a = *args.a;
+  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
   auto* panel = reinterpret_cast<float*>(args.panel);
   for (int first = 0; first < a.rows; first += kMostTokens) {
     const int count = a.rows - first < kMostTokens ? a.rows - first : kMostTokens;
     int32_t taken[kMostTokens] = {};  // of each token's outliers
-    const unsigned char* p = w.data + tile * w.tile_bytes;
     for (int64_t begin = 0; begin < w.cols; begin += kPanelColumns) {
       const int64_t end = begin + kPanelColumns < w.cols ? begin + kPanelColumns : w.cols;
-      float* out = panel;
-      for (int64_t column = begin; column < end; column += w.group) {
-        const auto scales = load_scales<S, kScale>(p);
-        const auto biases = load_scales<S, kScale>(p + kHeader);
-        p += 2 * kHeader;
-        for (int k = 0; k < w.group; k += kLineColumns, p += 64)
-          for (int place = 0; place < kLineColumns; ++place, out += kTileRows)
-            S::store(out, decode_column<S, kBits>(p, place, scales, biases));
+      for (int i = 0; i < kTiles; ++i) {
+        const unsigned char* p = w.data + (tile + i) * w.tile_bytes + begin / w.group * block;
+        float* out = panel + i * kTileRows;
+        for (int64_t column = begin; column < end; column += w.group) {
+          const auto scales = load_scales<S, kScale>(p);
+          const auto biases = load_scales<S, kScale>(p + kHeader);
+          p += 2 * kHeader;
+          for (int k = 0; k < w.group; k += kLineColumns, p += 64)
+            for (int place = 0; place < kLineColumns; ++place, out += kColumn)
+              S::store(out, decode_column<S, kBits>(p, place, scales, biases));
+        }
       }
       for (int t = 0; t < count; ++t) {
         const int token = first + t;
         const Outlier* outlier = a.outliers + token * a.outlier_stride + taken[t];
         const Outlier* last = a.outliers + token * a.outlier_stride + a.outlier_counts[token];
         if (outlier == last || outlier->column >= end) continue;
-        auto sums = load_lanes<S>(args, tile, token);
-        for (; outlier != last && outlier->column < end; ++outlier, ++taken[t])
-          sums =
-              S::fma(S::load(panel + (outlier->column - begin) * kTileRows), S::set1(outlier->value), sums);
-        store_lanes<S>(args, tile, token, sums);
+        typename S::F sums[kTiles];
+        for (int i = 0; i < kTiles; ++i) sums[i] = load_lanes<S>(args, tile + i, token);
+        for (; outlier != last && outlier->column < end; ++outlier, ++taken[t]) {
+          const float* weights = panel + (outlier->column - begin) * kColumn;
+          const auto value = S::set1(outlier->value);
+          for (int i = 0; i < kTiles; ++i) sums[i] = S::fma(S::load(weights + i * kTileRows), value, sums[i]);
+        }
+        for (int i = 0; i < kTiles; ++i) store_lanes<S>(args, tile + i, token, sums[i]);
       }
     }
   }
@@ -424,34 +442,52 @@ struct Product {
     return count * kOwnColumn > args.w->cols;
   }
 
+  static constexpr int kStreams = 4;  // tiles that few rows take at a time
+
   static TokenRows rows_from(const Activations& a, int64_t token) {
     return {a.codes + token * a.stride, a.scales + token * a.groups, a.sums + token * a.groups, a.stride,
             a.groups};
   }
 
-  template <int kBits, ScaleKind kScale, int kFold>
-  static void sweep(const ProductArgs& args) {
+  /// Tiles [tile, tile + count), kAtOnce at a time and as far apart as they can be: a stream of whole pages
+  /// each, of which the processor's prefetchers follow several at once. Returns how many tiles that took.
+  template <int kBits, ScaleKind kScale, int kFold, int kAtOnce>
+  static int64_t sweep_streams(const ProductArgs& args, int64_t tile, int64_t count) {
     const PackedMatrix& w = *args.w;
-    for (int64_t tile = args.row_begin / kTileRows; tile * kTileRows < args.row_end; ++tile) {
+    const int64_t part = count / kAtOnce;
+    for (int64_t end = tile + part; tile < end; ++tile) {
       for (int token = 0; token < args.a->rows;)
         token += with_count<S::kDotTokens>(args.a->rows - token, [&]<int kTokens>() {
-          typename S::F acc[kTokens];
-          stream_tile<S, kBits, kScale, kFold, kTokens>(w.data + tile * w.tile_bytes, w.group,
-                                                        rows_from(*args.a, token), acc);
-          for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile, token + t, acc[t]);
+          typename S::F acc[kAtOnce][kTokens];
+          stream_tiles<S, kBits, kScale, kFold, kAtOnce, kTokens>(
+              w.data + tile * w.tile_bytes, part * w.tile_bytes, w.group, rows_from(*args.a, token), acc);
+          for (int i = 0; i < kAtOnce; ++i)
+            for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i * part, token + t, acc[i][t]);
         });
-      if (args.a->outlier_counts != nullptr) add_outliers<S, kBits, kScale>(args, tile);
+      if (args.a->outlier_counts == nullptr) continue;
+      for (int i = 0; i < kAtOnce; ++i) add_outliers<S, kBits, kScale>(args, tile + i * part);
     }
+    return part * kAtOnce;
   }
 
-  /// kTiles tiles against all rows, a panel at a time: multiply(codes, scales, group, end, ahead) adds the
-  /// panel of groups [group, end) to the outputs, which start with group 0, and may fetch what lies ahead.
-  template <int kBits, ScaleKind kScale, int kTiles, class Multiply>
+  template <int kBits, ScaleKind kScale, int kFold>
+  static void sweep(const ProductArgs& args) {
+    const int64_t end = (args.row_end + kTileRows - 1) / kTileRows;
+    int64_t tile = args.row_begin / kTileRows;
+    // Rows for a second pass should find the tile in the first-level cache.
+    if (args.a->rows <= S::kDotTokens)
+      tile += sweep_streams<kBits, kScale, kFold, kStreams>(args, tile, end - tile);
+    sweep_streams<kBits, kScale, kFold, 1>(args, tile, end - tile);
+  }
+
+  /// kTiles tiles against all rows, a panel of kPanelCodes codes at a time: multiply(codes, scales, group,
+  /// end, ahead) adds the panel of groups [group, end) to the outputs, which start with group 0, and may
+  /// fetch what lies ahead.
+  template <int kBits, ScaleKind kScale, int kTiles, int64_t kPanelCodes, class Multiply>
   static void by_panels(const ProductArgs& args, int64_t tile, Multiply multiply) {
     const PackedMatrix& w = *args.w;
     const int64_t groups = w.cols / w.group;
-    // Half the first-level cache for codes; the activations' rows stream through the other half.
-    constexpr int64_t kPanelColumns = int64_t{12} * 1024 / (kTiles * kTileRows);
+    constexpr int64_t kPanelColumns = kPanelCodes / (kTiles * kTileRows);
     const int64_t step = kPanelColumns / w.group > 0 ? kPanelColumns / w.group : 1;
     const int64_t group_bytes =
         2 * kTileRows * kScaleBytes(kScale) + int64_t{kTileRows} * w.group * kBits / 8;
@@ -467,18 +503,14 @@ struct Product {
       multiply(codes, scales, g, end, ahead);
     }
     if (args.a->outlier_counts == nullptr) return;
-    const bool many = many_outliers(args);
-    for (int i = 0; i < kTiles; ++i) {
-      if (many)
-        add_outliers_by_panel<S, kBits, kScale>(args, tile + i);
-      else
-        add_outliers<S, kBits, kScale>(args, tile + i);
-    }
+    if (many_outliers(args)) return add_outliers_by_panel<S, kBits, kScale, kTiles>(args, tile);
+    for (int i = 0; i < kTiles; ++i) add_outliers<S, kBits, kScale>(args, tile + i);
   }
 
   template <int kBits, ScaleKind kScale, int kFold, int kTiles>
   static void panel_tiles(const ProductArgs& args, int64_t tile) {
-    by_panels<kBits, kScale, kTiles>(
+    // Half the first-level cache for codes; the activations' rows stream through the other half.
+    by_panels<kBits, kScale, kTiles, int64_t{12} * 1024>(
         args, tile,
         [&](const unsigned char* codes, const float* scales, int64_t g, int64_t end, PanelAhead& ahead) {
           for (int token = 0; token < args.a->rows;)

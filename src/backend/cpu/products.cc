@@ -149,10 +149,14 @@ template <class Epilogue>
 void CpuBackend::multiply_blocks(int thread, const Activations& a, const cpu::PackedMatrix& w, int64_t begin,
                                  int64_t end, Epilogue epilogue) noexcept {
   const ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
-  for (int64_t row = begin; row < end; row += kBlockRows) {
-    const int64_t row_end = std::min(row + kBlockRows, end);
-    for (int64_t token = 0; token < a.rows; token += kBlockTokens) {
-      const Activations part = slice(a, token, std::min<int64_t>(kBlockTokens, a.rows - token));
+  const int64_t row_bytes = a.stride * (w.group > 0 ? 1 : 4);
+  int64_t block_tokens = kBlockTokens;
+  while (block_tokens > kFewestBlockTokens && block_tokens * row_bytes > kBlockActivationBytes)
+    block_tokens /= 2;
+  for (int64_t token = 0; token < a.rows; token += block_tokens) {
+    const Activations part = slice(a, token, std::min(block_tokens, a.rows - token));
+    for (int64_t row = begin; row < end; row += kBlockRows) {
+      const int64_t row_end = std::min(row + kBlockRows, end);
       const int64_t width = row_end - row;
       kernels_.product({&w, &part, row, row_end, s.block, width, s.panel});
       epilogue(row, width, token, part.rows);

@@ -16,7 +16,7 @@ struct alignas(64) TileShapes {
 
 /// Everything but the products of quantised weights with many rows is Avx512's.
 struct Amx : Avx512 {
-  static constexpr int kMostTokens = 16;   ///< token rows of a matrix register
+  static constexpr int kTokens = 16;       ///< token rows of a matrix register
   static constexpr int kMostColumns = 64;  ///< columns of a product: bytes of such a row
 
   /// Shapes the registers for products of `tokens` activation rows with 16 weight rows over `columns`
@@ -24,10 +24,10 @@ struct Amx : Avx512 {
   /// what is in use is saved and restored with a thread's state.
   class Shaped {
    public:
-    Shaped(int tokens, int columns) noexcept {
+    explicit Shaped(int columns) noexcept {
       TileShapes shapes;
       for (int i = 0; i < 8; ++i) {
-        shapes.rows[i] = static_cast<uint8_t>(i < 6 ? tokens : columns / 4);
+        shapes.rows[i] = static_cast<uint8_t>(i < 6 ? kTokens : columns / 4);
         shapes.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? columns : 64);
       }
       fence();  // g++ 12 does not know that the instruction reads all 64 bytes
