@@ -67,7 +67,8 @@ def llama_in_a_process(arguments: argparse.Namespace, kind: str, tokens: int) ->
     command += ["--llama-worker", f"{kind}{tokens}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"llama.cpp: {done.stderr.strip().splitlines()[-1]}")
+        last = (done.stderr.strip().splitlines() or ["nothing on stderr"])[-1]
+        raise RuntimeError(f"llama.cpp: exit status {done.returncode} (negative: a signal): {last}")
     return float(done.stdout.strip().splitlines()[-1])
 
 

@@ -139,7 +139,8 @@ struct KernelTable {
   void (*scale_to)(const float* x, float factor, int64_t n, float* out);
 
   // What the machine can do at most, for the benchmark: one thread's operations a call.
-  void (*read)(const unsigned char* data, int64_t bytes, unsigned char* sink64);
+  /// Reads memory front to back (streams = 1) or from four places at once (4).
+  void (*read)(const unsigned char* data, int64_t bytes, int streams, unsigned char* sink64);
   /// `iterations` rounds of independent int8 dot products / f32 FMAs on registers; return operations done
   /// (a multiply and an add count as two).
   double (*int8_peak)(int64_t iterations);

@@ -22,7 +22,7 @@ class ReadBandwidth {
  public:
   /// Allocates `bytes`, in 2 MiB pages where the system gives them. Throws Error{kDevice} without memory.
   ReadBandwidth(const KernelTable& kernels, ThreadPool& pool, size_t bytes = cold_bytes());
-  /// The best of `passes` passes, in 10⁹ bytes a second.
+  /// The best of `passes` passes as one stream and as many as four streams, in 10⁹ bytes a second.
   [[nodiscard]] double measure(int passes) noexcept;
 
  private:

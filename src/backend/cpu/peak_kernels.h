@@ -5,20 +5,27 @@
 
 namespace facet::cpu {
 
-/// Adds up 64-byte lines so that the compiler must load them all: four streams at once, as prefetchers follow
-/// several and stop each at the end of a page.
-template <class S>
-void read(const unsigned char* data, int64_t bytes, unsigned char* sink64) {
-  constexpr int kStreams = 4;
-  constexpr int64_t kTurn = 256;  // bytes of a stream before the next has its turn
-  const int64_t part = bytes / kStreams / kTurn * kTurn;
-  typename S::I sums[kStreams];
+/// Adds up 64-byte lines so that the compiler must load them all, in kStreams equal parts at once.
+template <class S, int kStreams>
+void read_parts(const unsigned char* data, int64_t bytes, unsigned char* sink64) {
+  constexpr int kLines = 4;  // of a part before the next has its turn
+  const int64_t part = bytes / kStreams / (kLines * 64) * (kLines * 64);
+  typename S::I sums[kLines];
   for (auto& s : sums) s = S::zero_int();
-  for (int64_t i = 0; i < part; i += kTurn)
-    for (int j = 0; j < kStreams; ++j)
-      for (int line = 0; line < kTurn; line += 64)
-        sums[j] = S::add_int(sums[j], S::load_int(data + j * part + i + line));
+  for (int64_t i = 0; i < part; i += kLines * 64)
+    for (int stream = 0; stream < kStreams; ++stream)
+      for (int j = 0; j < kLines; ++j)
+        sums[j] = S::add_int(sums[j], S::load_int(data + stream * part + i + j * 64));
   S::store_int(sink64, S::add_int(S::add_int(sums[0], sums[1]), S::add_int(sums[2], sums[3])));
+}
+
+/// One stream or several: which is faster differs between machines, and between their moments.
+template <class S>
+void read(const unsigned char* data, int64_t bytes, int streams, unsigned char* sink64) {
+  if (streams == 1)
+    read_parts<S, 1>(data, bytes, sink64);
+  else
+    read_parts<S, 4>(data, bytes, sink64);
 }
 
 /// The register block of a product, on operands that stay in registers and the first-level cache.
