@@ -11,20 +11,18 @@
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference.h"
-#include "base/error.h"
 #include "support/random_matrix.h"
 
 namespace facet::testing {
 
-/// Skips, and says why, where there is no GPU.
+/// Skips, and says why, where there is no GPU or no driver; one that cannot be used is a failure.
 class CudaTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    try {
-      cuda.emplace();
-    } catch (const Error& error) {
-      GTEST_SKIP() << error.what();
-    }
+    const cuda::DeviceSearch search = cuda::find_device();
+    if (!search.present) GTEST_SKIP() << search.problem;
+    ASSERT_TRUE(search.device) << search.problem;
+    cuda.emplace();
   }
   void reserve(const Limits& limits) {
     cuda->reserve(limits);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -11,6 +12,25 @@ namespace {
 
 constexpr int kOldestMajor = 8;  // the kernels are compiled for 8.0 and 9.0a
 
+/// Throws Error{kDevice} when it is too old or cannot be started.
+Device describe_first_device() {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "reading the GPU's properties");
+  Device device{properties.name,
+                properties.major,
+                properties.minor,
+                properties.multiProcessorCount,
+                0,
+                0,
+                properties.sharedMemPerBlockOptin};
+  if (device.major < kOldestMajor)
+    throw Error(ErrorCode::kDevice,
+                fmt::format("cuda: {} has compute capability {}.{}, 8.0 or later is needed", device.name,
+                            device.major, device.minor));
+  check(cudaMemGetInfo(&device.free_memory, &device.memory), "starting the GPU");
+  return device;
+}
+
 }  // namespace
 
 void check(cudaError_t status, const char* what) {
@@ -18,10 +38,16 @@ void check(cudaError_t status, const char* what) {
     throw Error(ErrorCode::kDevice, fmt::format("cuda: {}: {}", what, cudaGetErrorString(status)));
 }
 
-void* allocate(size_t bytes) {
+void* try_allocate(size_t bytes) noexcept {
   void* memory = nullptr;
-  if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) != cudaSuccess) {
-    (void)cudaGetLastError();
+  if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) == cudaSuccess) return memory;
+  (void)cudaGetLastError();
+  return nullptr;
+}
+
+void* allocate(size_t bytes) {
+  void* const memory = try_allocate(bytes);
+  if (memory == nullptr) {
     size_t free = 0;
     size_t total = 0;
     (void)cudaMemGetInfo(&free, &total);
@@ -41,29 +67,32 @@ void FreePinned::operator()(void* memory) const noexcept {
   (void)cudaFreeHost(memory);
 }
 
-Device open_device() {
+DeviceSearch find_device() {
   int count = 0;
+  int driver = 0;  // stays 0 where none is installed
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorInsufficientDriver)
-    throw Error(ErrorCode::kDevice, "cuda: no NVIDIA driver, or one older than this build's CUDA runtime");
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+    return {{}, false, "cuda: no NVIDIA driver on this machine"};
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    throw Error(ErrorCode::kDevice, "cuda: no NVIDIA GPU on this machine");
-  check(status, "looking for a GPU");
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, 0), "reading the GPU's properties");
-  Device device{properties.name,
-                properties.major,
-                properties.minor,
-                properties.multiProcessorCount,
-                0,
-                0,
-                properties.sharedMemPerBlockOptin};
-  if (device.major < kOldestMajor)
-    throw Error(ErrorCode::kDevice,
-                fmt::format("cuda: {} has compute capability {}.{}, 8.0 or later is needed", device.name,
-                            device.major, device.minor));
-  check(cudaMemGetInfo(&device.free_memory, &device.memory), "starting the GPU");
-  return device;
+    return {{}, false, "cuda: no NVIDIA GPU that this process may see"};
+  try {
+    if (status == cudaErrorInsufficientDriver)
+      throw Error(
+          ErrorCode::kDevice,
+          fmt::format("cuda: the NVIDIA driver is for CUDA {}.{}, this build needs one for {}.{}",
+                      driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10));
+    check(status, "looking for a GPU");
+    return {describe_first_device(), true, ""};
+  } catch (const Error& error) {
+    (void)cudaGetLastError();
+    return {{}, true, error.what()};
+  }
+}
+
+Device open_device() {
+  DeviceSearch search = find_device();
+  if (!search.device) throw Error(ErrorCode::kDevice, search.problem);
+  return *std::move(search.device);
 }
 
 }  // namespace facet::cuda

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 namespace facet::cuda {
@@ -13,6 +14,9 @@ void check(cudaError_t status, const char* what);
 
 /// Device memory, not cleared; free it with cudaFree. Throws Error{kDevice} when there is not enough.
 [[nodiscard]] void* allocate(size_t bytes);
+
+/// The same, or null.
+[[nodiscard]] void* try_allocate(size_t bytes) noexcept;
 
 /// Host memory that the device copies to at full speed. Throws Error{kDevice} when there is not enough.
 [[nodiscard]] void* allocate_pinned(size_t bytes);
@@ -34,7 +38,15 @@ struct Device {
   [[nodiscard]] bool hopper() const noexcept { return major == 9 && minor == 0; }
 };
 
-/// The first device. Throws Error{kDevice} with a reason where there is no driver, no device, or one too old.
+/// The first device that this process may see (CUDA_VISIBLE_DEVICES), or why there is none to use.
+struct DeviceSearch {
+  std::optional<Device> device;
+  bool present = false;  ///< there are a driver and a device, usable or not
+  std::string problem;   ///< empty with a device
+};
+[[nodiscard]] DeviceSearch find_device();
+
+/// The same. Throws Error{kDevice} with the reason where there is none to use.
 [[nodiscard]] Device open_device();
 
 }  // namespace facet::cuda
