@@ -94,6 +94,7 @@ class BenchCommand final : public Command {
       isa_ = meter->isa();
       threads_ = meter->threads();
     }
+    backend_ = engine.backend().name();
     device_ = engine.backend().device_name();
     const auto read_gbs = [&] {
       return bandwidth ? bandwidth->measure(kPasses) : engine.backend().read_bandwidth();
@@ -164,6 +165,9 @@ class BenchCommand final : public Command {
     print_table(engine);
   }
 
+  /// Null where it was not.
+  static OrderedJson measured(double value) { return value > 0 ? OrderedJson(value) : OrderedJson(nullptr); }
+
   [[nodiscard]] std::string model_name(const Engine& engine) const {
     if (synthetic_) return fmt::format("synthetic {}", *synthetic_);
     return model_.model.empty() ? "demo model" : engine.checkpoint().format;
@@ -173,13 +177,13 @@ class BenchCommand final : public Command {
     OrderedJson out = {{"build", build_id()},
                        {"cpu", cpu::processor_name()},
                        {"gpu", device_.empty() ? OrderedJson(nullptr) : OrderedJson(device_)},
-                       {"backend", threads_ > 0 ? "cpu" : model_.backend},
+                       {"backend", backend_},
                        {"isa", isa_},
                        {"threads", threads_},
                        {"model", synthetic_ ? *synthetic_ : model_.model},
                        {"synthetic", synthetic_.has_value()},
                        {"quant", engine.checkpoint().format},
-                       {"bandwidth_gbs", bounds_.read_gbs},
+                       {"bandwidth_gbs", measured(bounds_.read_gbs)},
                        {"int8_gops", bounds_.int8_gops},
                        {"f32_gflops", bounds_.f32_gflops},
                        {"load_ms", load_ms_},
@@ -194,8 +198,9 @@ class BenchCommand final : public Command {
                              {"samples", r.tokens_per_s.values}}},
                            {"batch", r.test.batch},
                            {"bytes_per_token", r.bytes_per_token},
-                           {"bandwidth_gbs", line.read_gbs},
-                           {"bandwidth_fraction", line.bandwidth_fraction()},
+                           {"bandwidth_gbs", measured(line.read_gbs)},
+                           {"bandwidth_fraction", line.read_gbs > 0 ? OrderedJson(line.bandwidth_fraction())
+                                                                    : OrderedJson(nullptr)},
                            {"ops_per_token", r.ops_per_token},
                            {"gops", line.gops()}};
       if (profile_wanted_) {
@@ -223,7 +228,9 @@ class BenchCommand final : public Command {
                  cpu::processor_name(), threads_, threads_ == 1 ? "" : "s", isa_, bounds_.read_gbs,
                  bounds_.int8_gops, bounds_.f32_gflops);
     else if (!device_.empty())
-      fmt::print("{}: read {:.1f} GB/s\n", device_, bounds_.read_gbs);
+      fmt::print("{}: {}\n", device_,
+                 bounds_.read_gbs > 0 ? fmt::format("read {:.1f} GB/s", bounds_.read_gbs)
+                                      : "bandwidth not measured, too little of its memory is free");
     fmt::print("load {:.0f} ms, at most {:.2f} GB resident by then\n\n", load_ms_,
                static_cast<double>(loaded_rss_) / 1e9);
     fmt::print(
@@ -276,6 +283,7 @@ class BenchCommand final : public Command {
   Profile profile_;
   Bounds bounds_;
   std::string isa_;
+  std::string backend_;
   std::string device_;  // empty: the CPU
   int threads_ = 0;
   double load_ms_ = 0;

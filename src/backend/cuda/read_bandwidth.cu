@@ -11,6 +11,8 @@ constexpr int kThreads = 512;
 constexpr int kBlocks = 132 * 4;
 constexpr int kAtOnce = 8;  // vectors of a thread on their way
 constexpr int kPasses = 8;
+constexpr size_t kMostBytes = size_t{1} << 30;
+constexpr size_t kLeastBytes = size_t{256} << 20;  // five times the largest cache that a GPU has
 
 /// Reads all of it; writes only if it is not cleared, so that the reads are not left out.
 __global__ void __launch_bounds__(kThreads) read_kernel(uint4* memory, size_t count) {
@@ -27,27 +29,49 @@ __global__ void __launch_bounds__(kThreads) read_kernel(uint4* memory, size_t co
   if (sum != 0) memory->x = sum;
 }
 
-}  // namespace
-
-double read_bandwidth(std::byte* memory, cudaStream_t stream) {
+/// Device memory and a pair of events, given back whatever happens.
+struct Meter {
+  std::byte* memory = nullptr;
+  size_t bytes = 0;
   cudaEvent_t start = nullptr;
   cudaEvent_t end = nullptr;
-  check(cudaEventCreate(&start), "creating an event");
-  check(cudaEventCreate(&end), "creating an event");
+
+  Meter() {
+    for (bytes = kMostBytes; bytes >= kLeastBytes; bytes /= 2) {
+      memory = static_cast<std::byte*>(try_allocate(bytes));
+      if (memory != nullptr) return;
+    }
+    bytes = 0;
+  }
+  ~Meter() {
+    (void)cudaFree(memory);
+    if (start != nullptr) (void)cudaEventDestroy(start);
+    if (end != nullptr) (void)cudaEventDestroy(end);
+  }
+  Meter(const Meter&) = delete;
+  Meter& operator=(const Meter&) = delete;
+};
+
+}  // namespace
+
+double read_bandwidth(cudaStream_t stream) {
+  Meter meter;
+  if (meter.bytes == 0) return 0;
+  check(cudaMemsetAsync(meter.memory, 0, meter.bytes, stream), "clearing memory");
+  check(cudaEventCreate(&meter.start), "creating an event");
+  check(cudaEventCreate(&meter.end), "creating an event");
   float best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
-    (void)cudaEventRecord(start, stream);
-    read_kernel<<<kBlocks, kThreads, 0, stream>>>(reinterpret_cast<uint4*>(memory),
-                                                  kColdBytes / sizeof(uint4));
-    (void)cudaEventRecord(end, stream);
+    (void)cudaEventRecord(meter.start, stream);
+    read_kernel<<<kBlocks, kThreads, 0, stream>>>(reinterpret_cast<uint4*>(meter.memory),
+                                                  meter.bytes / sizeof(uint4));
+    (void)cudaEventRecord(meter.end, stream);
     check(cudaStreamSynchronize(stream), "measuring the memory's speed");
     float ms = 0;
-    (void)cudaEventElapsedTime(&ms, start, end);
+    (void)cudaEventElapsedTime(&ms, meter.start, meter.end);
     best = best == 0 ? ms : std::min(best, ms);
   }
-  (void)cudaEventDestroy(start);
-  (void)cudaEventDestroy(end);
-  return static_cast<double>(kColdBytes) / 1e6 / static_cast<double>(best);
+  return static_cast<double>(meter.bytes) / 1e6 / static_cast<double>(best);
 }
 
 }  // namespace facet::cuda

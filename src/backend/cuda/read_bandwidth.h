@@ -3,13 +3,10 @@
 
 #include <cuda_runtime_api.h>
 
-#include <cstddef>
-
 namespace facet::cuda {
 
-constexpr size_t kColdBytes = size_t{1} << 30;  ///< far larger than the caches
-
-/// 10⁹ bytes a second, the best of a few passes over kColdBytes of cleared memory. Throws Error{kDevice}.
-[[nodiscard]] double read_bandwidth(std::byte* memory, cudaStream_t stream);
+/// 10⁹ bytes a second, the best of a few passes over a gigabyte, or over less, but still far more than the
+/// caches hold, where no gigabyte is free. 0: not even that is. Throws Error{kDevice} when the device fails.
+[[nodiscard]] double read_bandwidth(cudaStream_t stream);
 
 }  // namespace facet::cuda
