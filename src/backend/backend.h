@@ -38,8 +38,13 @@ class Weight {
   int64_t cols_;
 };
 
-/// What a weight is for: products x Wᵀ, or a table whose rows are gathered (which may stay mapped).
-enum class WeightUse : uint8_t { kMatmul, kTable };
+/// What a weight is for: products x Wᵀ, or a table whose rows are gathered (which may stay mapped). The
+/// per-layer table is half of E2B, and a token reads one row of it.
+enum class WeightUse : uint8_t { kMatmul, kTable, kPerLayerTable };
+
+/// Where a device with memory of its own has a table: there, or in the host's memory, whose rows it reads
+/// over the bus.
+enum class Residence : uint8_t { kDevice, kHost };
 
 /// The rows of a step: for each, its token, its position in its sequence, and that sequence's slot.
 struct Rows {

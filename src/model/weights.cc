@@ -20,7 +20,7 @@ void each_weight(const ModelSpec& spec, ModelWeights& m, Visitor& visit) {
   visit.matrix("model.embed_tokens.weight", spec.vocab_size, hidden, WeightUse::kTable, m.embedding);
   if (spec.ple_dim > 0) {
     const int64_t width = layers * spec.ple_dim;
-    visit.matrix("model.embed_tokens_per_layer.weight", spec.ple_vocab_size, width, WeightUse::kTable,
+    visit.matrix("model.embed_tokens_per_layer.weight", spec.ple_vocab_size, width, WeightUse::kPerLayerTable,
                  m.ple_table);
     visit.matrix("model.per_layer_model_projection.weight", width, hidden, WeightUse::kMatmul,
                  m.ple_projection);
@@ -80,7 +80,7 @@ void each_weight(const ModelSpec& spec, ModelWeights& m, Visitor& visit) {
 
 WeightRow matrix_row(std::string name, int64_t rows, int64_t cols, WeightUse use) {
   return {std::move(name), rows, cols,
-          use == WeightUse::kTable ? WeightRow::Use::kTable : WeightRow::Use::kMatmul, false};
+          use == WeightUse::kMatmul ? WeightRow::Use::kMatmul : WeightRow::Use::kTable, false};
 }
 WeightRow vector_row(std::string name, int64_t width) {
   return {std::move(name), 1, width, WeightRow::Use::kVector, false};

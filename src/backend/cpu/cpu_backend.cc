@@ -62,7 +62,7 @@ void CpuBackend::copy(void* to, const void* from, size_t bytes) {
 }
 
 std::unique_ptr<Weight> CpuBackend::load(const MatrixView& stored, WeightUse use) {
-  if (use == WeightUse::kTable) {
+  if (use != WeightUse::kMatmul) {
     widest_table_ = std::max(widest_table_, stored.cols);
     if (limits_.rows > 0) reserve_threads();
     return std::make_unique<cpu::StoredTable>(stored);

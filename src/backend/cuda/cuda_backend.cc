@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend/cuda/device_weight.h"
 #include "backend/cuda/read_bandwidth.h"
 #include "backend/top_experts.h"
 #include "base/error.h"
@@ -22,7 +21,8 @@ using cuda::matrix;
 
 }  // namespace
 
-CudaBackend::CudaBackend() : device_(cuda::open_device()) {
+CudaBackend::CudaBackend(std::optional<Residence> per_layer_table)
+    : per_layer_table_(per_layer_table), device_(cuda::open_device()) {
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   library_ = cuda::MatrixLibrary::open();
   prefill_.emplace(stream_, library_.get(), device_);
@@ -60,10 +60,19 @@ void CudaBackend::copy(void* to, const void* from, size_t bytes) {
   cuda::check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying on the GPU");
 }
 
+Residence CudaBackend::residence(const MatrixView& stored, WeightUse use) const noexcept {
+  if (use == WeightUse::kPerLayerTable && per_layer_table_) return *per_layer_table_;
+  const bool on_host = use != WeightUse::kMatmul && stored.bytes() > kMostTableOnDevice;
+  return on_host ? Residence::kHost : Residence::kDevice;
+}
+
+void CudaBackend::fill(cuda::DeviceWeight& weight, const MatrixView& stored) {
+  weight.fill(stored, stream_);
+}
+
 std::unique_ptr<Weight> CudaBackend::load(const MatrixView& stored, WeightUse use) {
-  const bool on_host = use == WeightUse::kTable && stored.bytes() > kMostTableOnDevice;
-  auto weight = std::make_unique<cuda::DeviceWeight>(
-      stored, on_host ? cuda::Residence::kHost : cuda::Residence::kDevice, stream_);
+  auto weight = std::make_unique<cuda::DeviceWeight>(stored, residence(stored, use));
+  fill(*weight, stored);
   if (use == WeightUse::kMatmul) {
     decode_->take_in(*weight);
     widest_ = std::max(widest_, stored.cols);

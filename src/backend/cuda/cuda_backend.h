@@ -13,6 +13,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/decode_path.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/device_weight.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/matrix_library.h"
 #include "backend/cuda/prefill.h"
@@ -20,10 +21,11 @@
 
 namespace facet {
 
-class CudaBackend final : public Backend {
+class CudaBackend : public Backend {
  public:
-  /// Throws Error{kDevice} where there is no driver, no GPU, or one too old.
-  CudaBackend();
+  /// `per_layer_table`: where it lies; by default on the host when it is large, as other tables. Throws
+  /// Error{kDevice} where there is no driver, no GPU, or one too old.
+  explicit CudaBackend(std::optional<Residence> per_layer_table = std::nullopt);
   ~CudaBackend() override;
 
   [[nodiscard]] std::string_view name() const override { return "cuda"; }
@@ -80,12 +82,18 @@ class CudaBackend final : public Backend {
   [[nodiscard]] int most_top(int width) const noexcept override;
   void top(const float* logits, int rows, int width, int count, int32_t* ids, float* values) override;
 
+ protected:
+  /// Gives a weight its memory and its content.
+  virtual void fill(cuda::DeviceWeight& weight, const MatrixView& stored);
+
  private:
+  [[nodiscard]] Residence residence(const MatrixView& stored, WeightUse use) const noexcept;
   /// Whether a step of this many rows is prefill_'s to try.
   [[nodiscard]] bool prefills(int rows) noexcept;
   [[nodiscard]] bool multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
                                     float* y) noexcept;
 
+  std::optional<Residence> per_layer_table_;
   cuda::Device device_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<cuda::MatrixLibrary> library_;

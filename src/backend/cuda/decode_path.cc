@@ -9,7 +9,7 @@ namespace facet::cuda {
 void DecodePath::take_in(DeviceWeight& weight) {
   if (!device_.launches_dependent()) return;
   weight.make_tiles(stream_);
-  weights_served_ = weights_served_ && weight.tiles().codes != nullptr;
+  weights_served_ = weights_served_ && weight.tiles().tiles > 0;
 }
 
 void DecodePath::reserve(Backend& backend, const Limits& limits) {

@@ -38,6 +38,15 @@ void check(cudaError_t status, const char* what) {
     throw Error(ErrorCode::kDevice, fmt::format("cuda: {}: {}", what, cudaGetErrorString(status)));
 }
 
+int64_t allocation_bytes(int64_t bytes) noexcept {
+  // Large allocations are whole pages of 2 MiB; small ones share them.
+  constexpr int64_t kLarge = int64_t{1} << 20;
+  constexpr int64_t kPage = int64_t{2} << 20;
+  constexpr int64_t kPiece = 512;
+  const int64_t unit = bytes > kLarge ? kPage : kPiece;
+  return (std::max<int64_t>(bytes, 1) + unit - 1) / unit * unit;
+}
+
 void* try_allocate(size_t bytes) noexcept {
   void* memory = nullptr;
   if (cudaMalloc(&memory, std::max<size_t>(bytes, 1)) == cudaSuccess) return memory;

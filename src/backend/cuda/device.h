@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -12,13 +13,17 @@ namespace facet::cuda {
 /// Throws Error{kDevice} naming `what` when `status` is a failure.
 void check(cudaError_t status, const char* what);
 
+/// What the runtime takes of the device's memory for an allocation of `bytes`.
+[[nodiscard]] int64_t allocation_bytes(int64_t bytes) noexcept;
+
 /// Device memory, not cleared; free it with cudaFree. Throws Error{kDevice} when there is not enough.
 [[nodiscard]] void* allocate(size_t bytes);
 
 /// The same, or null.
 [[nodiscard]] void* try_allocate(size_t bytes) noexcept;
 
-/// Host memory that the device copies to at full speed. Throws Error{kDevice} when there is not enough.
+/// Host memory that the device copies to at full speed, and reads. Throws Error{kDevice} when there is not
+/// enough.
 [[nodiscard]] void* allocate_pinned(size_t bytes);
 struct FreePinned {
   void operator()(void* memory) const noexcept;

@@ -147,63 +147,75 @@ std::pair<void*, const void*> pin(const std::byte* data, int64_t bytes) {
 
 }  // namespace
 
-DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence, cudaStream_t stream)
-    : Weight(stored) {
+DeviceWeight::DeviceWeight(const MatrixView& stored, Residence residence)
+    : Weight(stored), residence_(residence) {
   matrix_.codes_kind = codes_of(stored.encoding);
   matrix_.pairs_kind = pairs_of(stored);
   matrix_.rows = stored.rows;
   matrix_.cols = stored.cols;
   if (matrix_.pairs_kind != Pairs::kNone)
     matrix_.group = stored.is_affine() ? stored.group_size : cpu::group_form(stored.encoding)->group;
-  try {
-    const int64_t row_bytes = matrix_.code_bytes(stored.cols);
-    const bool as_stored = row_bytes == stored.row_bytes() && (stored.is_affine() || matrix_.group == 0);
-    if (residence == Residence::kHost && as_stored)
-      std::tie(pinned_, matrix_.codes) = pin(stored.data, stored.rows * row_bytes);
-    RowConverter convert(stored, matrix_);
-    if (pinned_ == nullptr) {
-      codes_ = allocate(static_cast<size_t>(stored.rows * row_bytes));
-      matrix_.codes = codes_;
-      if (as_stored) {
-        check(cudaMemcpyAsync(codes_, stored.data, static_cast<size_t>(stored.rows * row_bytes),
-                              cudaMemcpyHostToDevice, stream),
-              "copying a weight");
-        check(cudaStreamSynchronize(stream), "copying a weight");
-      } else {
-        upload_rows(codes_, stored.rows, row_bytes, stream,
-                    [&](int64_t row, std::byte* out) { convert.codes(row, out); });
-      }
-    }
-    if (matrix_.group > 0) {
-      const int64_t pair_row = matrix_.groups() * matrix_.pair_bytes();
-      pairs_ = allocate(static_cast<size_t>(stored.rows * pair_row));
-      matrix_.pairs = pairs_;
-      upload_rows(pairs_, stored.rows, pair_row, stream,
-                  [&](int64_t row, std::byte* out) { convert.pairs(row, out); });
-    }
-  } catch (...) {
-    release();
-    throw;
+}
+
+void DeviceWeight::fill(const MatrixView& stored, cudaStream_t stream) {
+  take_codes(stored, stream);
+  if (matrix_.group == 0) return;
+  pairs_ = allocate(static_cast<size_t>(all_pair_bytes()));
+  matrix_.pairs = pairs_;
+  RowConverter convert(stored, matrix_);
+  upload_rows(pairs_, stored.rows, matrix_.groups() * matrix_.pair_bytes(), stream,
+              [&](int64_t row, std::byte* out) { convert.pairs(row, out); });
+}
+
+void DeviceWeight::take_codes(const MatrixView& stored, cudaStream_t stream) {
+  const int64_t row_bytes = matrix_.code_bytes(stored.cols);
+  const bool as_stored = row_bytes == stored.row_bytes() && (stored.is_affine() || matrix_.group == 0);
+  const auto bytes = static_cast<size_t>(all_code_bytes());
+  RowConverter convert(stored, matrix_);
+  if (residence_ == Residence::kHost) {
+    if (as_stored) std::tie(pinned_, matrix_.codes) = pin(stored.data, all_code_bytes());
+    if (pinned_ != nullptr) return;
+    host_codes_.reset(allocate_pinned(bytes));
+    matrix_.codes = host_codes_.get();  // the device has the host's addresses
+    auto* const to = static_cast<std::byte*>(host_codes_.get());
+    if (as_stored)
+      std::memcpy(to, stored.data, bytes);
+    else
+      for (int64_t row = 0; row < stored.rows; ++row) convert.codes(row, to + row * row_bytes);
+    return;
+  }
+  codes_ = allocate(bytes);
+  matrix_.codes = codes_;
+  if (as_stored) {
+    check(cudaMemcpyAsync(codes_, stored.data, bytes, cudaMemcpyHostToDevice, stream), "copying a weight");
+    check(cudaStreamSynchronize(stream), "copying a weight");
+  } else {
+    upload_rows(codes_, stored.rows, row_bytes, stream,
+                [&](int64_t row, std::byte* out) { convert.codes(row, out); });
   }
 }
 
 void DeviceWeight::make_tiles(cudaStream_t stream) {
   if (!serves_tiles(matrix_)) return;
-  TileMatrix shape = tile_shape(matrix_);
-  tile_codes_ = allocate(static_cast<size_t>(code_bytes(shape)));
-  if (shape.groups > 0) tile_pairs_ = allocate(static_cast<size_t>(pair_bytes(shape)));
-  shape.codes = static_cast<const uint4*>(tile_codes_);
-  shape.pairs = static_cast<const uint2*>(tile_pairs_);
-  fill_tiles(matrix_, shape, stream);
+  tiles_ = tile_shape(matrix_);
+  if (matrix_.codes == nullptr) return;
+  tile_codes_ = allocate(static_cast<size_t>(code_bytes(tiles_)));
+  if (tiles_.groups > 0) tile_pairs_ = allocate(static_cast<size_t>(pair_bytes(tiles_)));
+  tiles_.codes = static_cast<const uint4*>(tile_codes_);
+  tiles_.pairs = static_cast<const uint2*>(tile_pairs_);
+  fill_tiles(matrix_, tiles_, stream);
   check(cudaGetLastError(), "arranging a weight");
-  tiles_ = shape;
+}
+
+int64_t DeviceWeight::device_bytes() const noexcept {
+  int64_t bytes = residence_ == Residence::kDevice ? allocation_bytes(all_code_bytes()) : 0;
+  if (matrix_.group > 0) bytes += allocation_bytes(all_pair_bytes());
+  if (tiles_.tiles > 0) bytes += allocation_bytes(code_bytes(tiles_));
+  if (tiles_.groups > 0) bytes += allocation_bytes(pair_bytes(tiles_));
+  return bytes;
 }
 
 DeviceWeight::~DeviceWeight() {
-  release();
-}
-
-void DeviceWeight::release() noexcept {
   (void)cudaFree(codes_);
   (void)cudaFree(pairs_);
   (void)cudaFree(tile_codes_);
