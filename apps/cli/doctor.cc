@@ -3,7 +3,6 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +15,6 @@
 #include "base/thread_pool.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
-#include "engine/engine.h"
 #include "engine/gpu.h"
 
 namespace facet::cli {
@@ -29,8 +27,7 @@ struct Machine {
   int64_t memory = 0;  ///< bytes
   int64_t free_memory = 0;
   double read_gbs = 0;  ///< 10⁹ bytes a second, all threads; 0 where there is too little memory to measure it
-  std::optional<Gpu> gpu;
-  std::string no_gpu;  ///< why there is none
+  GpuSearch search;
 };
 
 /// The value of `key` in a "key : value" file of /proc, or nothing.
@@ -72,11 +69,7 @@ Machine look_around() {
   machine.memory = kilobytes(proc_value("/proc/meminfo", "MemTotal"));
   machine.free_memory = kilobytes(proc_value("/proc/meminfo", "MemAvailable"));
   machine.read_gbs = read_bandwidth();
-  try {
-    machine.gpu = find_gpu();
-  } catch (const Error& error) {
-    machine.no_gpu = error.what();
-  }
+  machine.search = find_gpu();
   return machine;
 }
 
@@ -94,12 +87,13 @@ class DoctorCommand final : public Command {
 
   int run() override {
     const Machine machine = look_around();
-    const std::string backend(make_backend({})->name());
+    const auto& gpu = machine.search.gpu;
+    const std::string backend = gpu ? "cuda" : "cpu";
     const std::string& isa = machine.instruction_sets.front();
     const auto demo = demo_model();
     if (json_) {
       auto gpus = nlohmann::ordered_json::array();
-      if (const auto& gpu = machine.gpu)
+      if (gpu)
         gpus.push_back({{"name", gpu->name},
                         {"compute_capability", gpu->compute_capability},
                         {"memory_bytes", gpu->memory},
@@ -114,7 +108,7 @@ class DoctorCommand final : public Command {
           {"available_memory_bytes", machine.free_memory},
           {"bandwidth_gbs", machine.read_gbs},
           {"gpus", gpus},
-          {"no_gpu", machine.gpu ? nlohmann::ordered_json() : nlohmann::ordered_json(machine.no_gpu)},
+          {"no_gpu", gpu ? nlohmann::ordered_json() : nlohmann::ordered_json(machine.search.problem)},
           {"demo_model", demo ? nlohmann::ordered_json(*demo) : nlohmann::ordered_json()},
           {"pick", {{"backend", backend}, {"isa", isa}, {"threads", machine.cores}}}};
       fmt::print("{}\n", out.dump());
@@ -132,15 +126,16 @@ class DoctorCommand final : public Command {
                                static_cast<double>(machine.free_memory) / kGiB));
     line("bandwidth", machine.read_gbs > 0 ? fmt::format("{:.1f} GB/s read from memory", machine.read_gbs)
                                            : "not measured: too little memory");
-    if (const auto& gpu = machine.gpu)
+    if (gpu)
       line("gpu", fmt::format("{}, compute capability {}, {:.1f} GiB, {:.1f} GiB available (--backend cuda)",
                               gpu->name, gpu->compute_capability, static_cast<double>(gpu->memory) / kGiB,
                               static_cast<double>(gpu->free_memory) / kGiB));
     else
-      line("gpu", "none: " + machine.no_gpu);
+      line("gpu", (machine.search.present ? "cannot be used: " : "none: ") + machine.search.problem);
     line("demo model", demo.value_or("not installed"));
-    line("would use", fmt::format("the {} backend, {} kernels, {} thread{}", backend, isa, machine.cores,
-                                  machine.cores == 1 ? "" : "s"));
+    const std::string on_cpu = fmt::format("the cpu backend, {} kernels, {} thread{}", isa, machine.cores,
+                                           machine.cores == 1 ? "" : "s");
+    line("would use", gpu ? "the cuda backend; for models that do not fit the GPU, " + on_cpu : on_cpu);
     return 0;
   }
 

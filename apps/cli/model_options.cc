@@ -13,6 +13,14 @@ namespace facet::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+void print_warning(const std::string& line) {
+  fmt::print(stderr, "{} {}\n", styled("facet: warning:", Style::kWarning, stderr), printable(line));
+}
+
+}  // namespace
+
 void ModelOptions::declare_model(CLI::App& app) {
   app.add_option("-m,--model", model,
                  "A directory, a file, or org/name in the Hugging Face cache (default: the model that ships "
@@ -22,7 +30,8 @@ void ModelOptions::declare_model(CLI::App& app) {
 }
 
 void ModelOptions::declare_backend(CLI::App& app) {
-  app.add_option("--backend", backend, "Where to compute")
+  app.add_option("--backend", backend,
+                 "Where to compute; auto: on the GPU if it is there and holds the model")
       ->envname("FACET_BACKEND")
       ->check(CLI::IsMember({"auto", "reference", "cpu", "cuda"}));
   app.add_option("--isa", isa, "CPU instruction set: portable, avx2, avx512 or amx (default: the best there is)")
@@ -38,6 +47,10 @@ void ModelOptions::declare_backend(CLI::App& app) {
   app.add_option("--kv", kv, "Type of the key/value cache (default: the backend's)")
       ->envname("FACET_KV")
       ->check(CLI::IsMember({"f32", "bf16", "q8"}));
+  app.add_option("--ple", per_layer_table,
+                 "Where a GPU has the per-layer table: host or device (default: host when it is large)")
+      ->envname("FACET_PLE")
+      ->check(CLI::IsMember({"host", "device"}));
 }
 
 EngineOptions ModelOptions::engine_options() const {
@@ -49,6 +62,9 @@ EngineOptions ModelOptions::engine_options() const {
   if (kv == "f32") options.kv = KvType::kF32;
   if (kv == "bf16") options.kv = KvType::kBF16;
   if (kv == "q8") options.kv = KvType::kQ8;
+  if (per_layer_table == "host") options.per_layer_table = Residence::kHost;
+  if (per_layer_table == "device") options.per_layer_table = Residence::kDevice;
+  options.notice = [](const std::string& line) { print_warning(line); };
   return options;
 }
 
@@ -73,8 +89,7 @@ Checkpoint open_model(const std::string& model) {
     name = *demo;
   }
   Checkpoint checkpoint = open_checkpoint(name);
-  for (const std::string& warning : checkpoint.warnings)
-    fmt::print(stderr, "{} {}\n", styled("facet: warning:", Style::kWarning, stderr), printable(warning));
+  for (const std::string& warning : checkpoint.warnings) print_warning(warning);
   return checkpoint;
 }
 

@@ -18,10 +18,11 @@ struct ModelOptions {
   int threads = 0;
   int context = 0;
   std::string kv;
+  std::string per_layer_table;
 
   /// Declares -m/--model, unless the command takes the model as its first argument.
   void declare_model(CLI::App& app);
-  /// Declares --backend, --isa, --threads, --ctx and --kv.
+  /// Declares --backend, --isa, --threads, --ctx, --kv and --ple.
   void declare_backend(CLI::App& app);
   /// The engine options that these amount to.
   [[nodiscard]] EngineOptions engine_options() const;

@@ -8,6 +8,7 @@
 #include "backend/observed.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "engine/backend_choice.h"
 #include "engine/engine.h"
 
 namespace facet {
@@ -97,6 +98,7 @@ constexpr int kHeadRows = 64;
 Calibration calibrate(Checkpoint model, std::span<const int32_t> ids, const CalibrationOptions& options) {
   if (ids.empty()) throw bad_input("the calibration text: expected at least one token, got none");
   EngineOptions engine_options;
+  engine_options.backend = "cpu";  // products' inputs are looked at from the host
   engine_options.threads = options.threads;
   engine_options.most_context = options.context;
   engine_options.logit_rows = kHeadRows;

@@ -5,61 +5,67 @@
 #include <algorithm>
 #include <utility>
 
-#include "backend/cpu/cpu_backend.h"
-#ifdef FACET_CUDA
-#include "backend/cuda/cuda_backend.h"
-#endif
-#include "backend/reference/reference.h"
 #include "base/error.h"
+#include "engine/backend_choice.h"
 
 namespace facet {
 
-std::unique_ptr<Backend> make_backend(const EngineOptions& options) {
-  if (options.backend == "reference") return std::make_unique<ReferenceBackend>();
-  if (options.backend == "auto" || options.backend == "cpu")
-    return std::make_unique<CpuBackend>(CpuOptions{options.threads, options.isa});
-  if (options.backend == "cuda") {
-#ifdef FACET_CUDA
-    return std::make_unique<CudaBackend>();
-#else
-    throw Error(ErrorCode::kDevice,
-                "backend 'cuda' is not part of this build: `make cuda` makes one that has it");
-#endif
-  }
-  throw Error(ErrorCode::kUsage,
-              fmt::format("backend: expected auto, reference, cpu or cuda, got '{}'", options.backend));
-}
+namespace {
 
-Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
-    : Engine(std::move(checkpoint), make_backend(options), options) {}
-
-Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const EngineOptions& options)
-    : checkpoint_(std::move(checkpoint)), backend_(std::move(backend)) {
-  if (options.profile != nullptr) backend_ = make_profiled(std::move(backend_), *options.profile);
-  const ModelSpec& model = checkpoint_.spec;
+KvOptions kv_options(const ModelSpec& model, const Backend& backend, const EngineOptions& options) {
   KvOptions kv;
-  kv.type = options.kv.value_or(backend_->default_kv_type());
+  kv.type = options.kv.value_or(backend.default_kv_type());
   kv.sequences = options.sequences;
   kv.context = options.context > 0 ? options.context : std::min(model.context_length, options.most_context);
-  kv.chunk = std::min(options.chunk > 0 ? options.chunk : backend_->preferred_chunk(), kv.context);
+  kv.chunk = std::min(options.chunk > 0 ? options.chunk : backend.preferred_chunk(), kv.context);
   constexpr int64_t kMaxBlocks = 1 << 20;  // 64 Mi tokens
   const int64_t block_bytes = std::max<int64_t>(1, KvCache::block_bytes(model, kv.type));
   kv.shared_pages = static_cast<int>(std::min(options.prefix_bytes / block_bytes, kMaxBlocks));
+  return kv;
+}
+
+}  // namespace
+
+EngineParts::EngineParts(const Checkpoint& checkpoint, Backend& backend, const EngineOptions& options) {
+  const ModelSpec& model = checkpoint.spec;
+  const KvOptions kv = kv_options(model, backend, options);
   const int max_rows = std::max(kv.chunk, options.sequences);
   const int logit_rows =
       options.logit_rows > 0 ? options.logit_rows : std::min(max_rows, std::max(16, options.sequences));
   // The cache before the weights: what does not fit should fail before minutes of loading.
-  cache_ = std::make_unique<KvCache>(checkpoint_.spec, *backend_, kv);
-  weights_ = load_weights(model, *checkpoint_.weights, *backend_, options.progress);
-  forward_ =
-      std::make_unique<ForwardPass>(checkpoint_.spec, weights_, *cache_, *backend_, max_rows, logit_rows);
+  cache = std::make_unique<KvCache>(model, backend, kv);
+  weights = load_weights(model, *checkpoint.weights, backend, options.progress);
+  forward = std::make_unique<ForwardPass>(model, weights, *cache, backend, max_rows, logit_rows);
+}
+
+Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
+    : checkpoint_(std::move(checkpoint)),
+      backend_(profiled(make_backend(checkpoint_, options), options)),
+      parts_(checkpoint_, *backend_, options) {
+  reserve();
+}
+
+Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const EngineOptions& options)
+    : checkpoint_(std::move(checkpoint)),
+      backend_(profiled(std::move(backend), options)),
+      parts_(checkpoint_, *backend_, options) {
+  reserve();
+}
+
+std::unique_ptr<Backend> Engine::profiled(std::unique_ptr<Backend> backend, const EngineOptions& options) {
+  if (options.profile == nullptr) return backend;
+  return make_profiled(std::move(backend), *options.profile);
+}
+
+void Engine::reserve() {
   for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_})
-    ids->reserve(static_cast<size_t>(max_rows));
-  const auto most_top = static_cast<size_t>(backend_->most_top(model.vocab_size));
-  top_ids_.reserve(most_top * static_cast<size_t>(logit_rows));
-  top_.reserve(most_top * static_cast<size_t>(logit_rows));
+    ids->reserve(static_cast<size_t>(max_rows()));
+  const auto most_top = static_cast<size_t>(backend_->most_top(spec().vocab_size));
+  const auto logit_rows = static_cast<size_t>(max_logit_rows());
+  top_ids_.reserve(most_top * logit_rows);
+  top_.reserve(most_top * logit_rows);
   if (!backend_->is_host_memory())
-    logits_.resize(static_cast<size_t>(logit_rows) * static_cast<size_t>(model.vocab_size));
+    logits_.resize(logit_rows * static_cast<size_t>(spec().vocab_size));
 }
 
 void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
@@ -72,9 +78,9 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
   if (rows > static_cast<size_t>(max_rows()))
     throw Error(ErrorCode::kUsage, fmt::format("a step of {} tokens: at most {} fit", rows, max_rows()));
   for (const SequenceTokens& part : parts) {
-    const int start = cache_->length(part.sequence);
+    const int start = parts_.cache->length(part.sequence);
     const auto count = static_cast<int>(part.tokens.size());
-    if (!cache_->extend(part.sequence, count))
+    if (!parts_.cache->extend(part.sequence, count))
       throw Error(ErrorCode::kFailed,
                   fmt::format("the context is full: {} tokens stored, {} more do not fit in {}", start, count,
                               context()));
@@ -86,7 +92,7 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
       sequences_.push_back(part.sequence);
     }
   }
-  forward_->run({tokens_, positions_, sequences_, outputs_}, whole);
+  parts_.forward->run({tokens_, positions_, sequences_, outputs_}, whole);
 }
 
 void Engine::check_tokens(std::span<const int32_t> tokens) const {
@@ -100,7 +106,7 @@ std::span<const float> Engine::logits(int output) {
 }
 
 std::span<const float> Engine::logits(int first, int count) {
-  const float* values = forward_->logits(first, count);
+  const float* values = parts_.forward->logits(first, count);
   const auto size = static_cast<size_t>(count) * static_cast<size_t>(spec().vocab_size);
   if (backend_->is_host_memory()) return {values, size};
   backend_->download(logits_.data(), values, size * sizeof(float));
@@ -110,7 +116,7 @@ std::span<const float> Engine::logits(int first, int count) {
 std::span<const TokenLogit> Engine::top(int first, int count, int likeliest) {
   const size_t size = static_cast<size_t>(count) * static_cast<size_t>(likeliest);
   if (likeliest > backend_->most_top(spec().vocab_size)) return {};
-  const float* values = forward_->logits(first, count);
+  const float* values = parts_.forward->logits(first, count);
   top_ids_.resize(size);
   backend_->top(values, count, spec().vocab_size, likeliest, top_ids_.data(), logits_.data());
   top_.resize(size);

@@ -1,6 +1,7 @@
 // A model ready to run: weights in a backend, a cache for many sequences, and the forward pass.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,7 +20,7 @@ namespace facet {
 
 struct EngineOptions {
   std::string backend = "auto";  ///< auto, reference, cpu, cuda
-  std::string isa;               ///< cpu: instruction set; empty: the best this machine has
+  std::string isa;               ///< cpu: instruction set; empty: the best this machine has. Makes auto cpu
   int threads = 0;               ///< cpu: 0: one a core that this process may use
   int context = 0;               ///< tokens a sequence; 0: the model's, at most `most_context`
   int most_context = 4096;
@@ -29,7 +30,9 @@ struct EngineOptions {
   std::optional<KvType> kv;    ///< the backend's default when empty
   int64_t prefix_bytes = 0;    ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
   Profile* profile = nullptr;  ///< times every operation into it; for backends that work synchronously
+  std::optional<Residence> per_layer_table;  ///< cuda: empty: on the host when it is large
   LoadProgress progress;
+  std::function<void(const std::string&)> notice;  ///< hears why auto passes a GPU over: one line
 };
 
 /// Which hidden states a step should produce for a sequence.
@@ -40,6 +43,18 @@ struct SequenceTokens {
   int sequence = 0;
   std::span<const int32_t> tokens;
   Want want = Want::kLast;
+};
+
+/// What an engine is made of on a backend, built in this order and in place: they refer to each other, and to
+/// the checkpoint and the backend.
+struct EngineParts {
+  EngineParts(const Checkpoint& checkpoint, Backend& backend, const EngineOptions& options);
+  EngineParts(const EngineParts&) = delete;
+  EngineParts& operator=(const EngineParts&) = delete;
+
+  std::unique_ptr<KvCache> cache;
+  ModelWeights weights;
+  std::unique_ptr<ForwardPass> forward;
 };
 
 class Engine {
@@ -55,9 +70,9 @@ class Engine {
   [[nodiscard]] const ModelSpec& spec() const noexcept { return checkpoint_.spec; }
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return checkpoint_; }
   [[nodiscard]] Backend& backend() noexcept { return *backend_; }
-  [[nodiscard]] KvCache& cache() noexcept { return *cache_; }
-  [[nodiscard]] int context() const noexcept { return cache_->options().context; }
-  [[nodiscard]] int max_rows() const noexcept { return forward_->max_rows(); }
+  [[nodiscard]] KvCache& cache() noexcept { return *parts_.cache; }
+  [[nodiscard]] int context() const noexcept { return parts_.cache->options().context; }
+  [[nodiscard]] int max_rows() const noexcept { return parts_.forward->max_rows(); }
 
   /// Appends tokens to sequences and runs the model over them: at most max_rows() in all, each sequence at
   /// most once. `whole` sends rows through all layers that could stop early. Throws Error{kFailed} when a
@@ -77,24 +92,22 @@ class Engine {
   /// The `likeliest` likeliest tokens of each of outputs [first, first + count), in any order: [count,
   /// likeliest], valid until the next call. Empty where the backend leaves it to the host: see Backend::top.
   std::span<const TokenLogit> top(int first, int count, int likeliest);
-  [[nodiscard]] int max_logit_rows() const noexcept { return forward_->max_logit_rows(); }
+  [[nodiscard]] int max_logit_rows() const noexcept { return parts_.forward->max_logit_rows(); }
   [[nodiscard]] int outputs() const noexcept { return static_cast<int>(outputs_.size()); }
 
  private:
+  [[nodiscard]] static std::unique_ptr<Backend> profiled(std::unique_ptr<Backend> backend,
+                                                         const EngineOptions& options);
+  void reserve();
+
   Checkpoint checkpoint_;
   std::unique_ptr<Backend> backend_;
-  ModelWeights weights_;
-  std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<ForwardPass> forward_;
+  EngineParts parts_;
   // The step being built; sized once.
   std::vector<int32_t> tokens_, positions_, sequences_, outputs_;
   std::vector<float> logits_;
   std::vector<int32_t> top_ids_;
   std::vector<TokenLogit> top_;
 };
-
-/// Makes a backend by name. Throws Error{kUsage} for an unknown one, Error{kDevice} for one this build or
-/// machine does not have.
-[[nodiscard]] std::unique_ptr<Backend> make_backend(const EngineOptions& options);
 
 }  // namespace facet

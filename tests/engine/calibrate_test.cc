@@ -8,6 +8,7 @@
 
 #include "backend/observed.h"
 #include "base/error.h"
+#include "engine/backend_choice.h"
 #include "engine/engine.h"
 #include "engine/trace.h"
 #include "engine/validate.h"
