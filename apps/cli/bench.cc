@@ -51,7 +51,8 @@ class BenchCommand final : public Command {
     app->add_option("-r,--repeat", repetitions_, "Repetitions")->check(CLI::Range(1, 1000));
     app->add_option("--chunk", chunk_, "Most tokens of one step; 0: the backend's choice")
         ->check(CLI::Range(0, 8192));
-    app->add_flag("--profile", profile_wanted_, "Time by operation as well");
+    app->add_flag("--profile", profile_wanted_,
+                  "Time by operation, or by kernel on a GPU (needs CUPTI), as well");
     app->footer(
         "Examples:\n"
         "  facet bench -m ./model\n"
@@ -102,12 +103,10 @@ class BenchCommand final : public Command {
     Progress bar("Measuring");
     for (size_t i = 0; i < tests.size(); ++i) {
       bar.update(static_cast<int64_t>(i), static_cast<int64_t>(tests.size()));
-      for (auto& [name, time] : profile_) time = {};
       const double before = read_gbs();
-      Line line{run_benchmark(engine, tests[i], repetitions_), 0, {}};
+      Line line{run_benchmark(engine, tests[i], repetitions_, &profile_), 0, profile_};
       line.read_gbs = std::max(before, read_gbs());
       bounds_.read_gbs = std::max(bounds_.read_gbs, line.read_gbs);
-      line.profile = profile_;
       lines_.push_back(std::move(line));
     }
     bar.clear();
@@ -245,11 +244,15 @@ class BenchCommand final : public Command {
                      : "",
                  line.gops());
     }
-    if (profile_wanted_)
-      for (const Line& line : lines_) print_profile(line);
+    if (!profile_wanted_) return;
+    for (const Line& line : lines_) print_profile(line);
+    fmt::print(
+        "\nAll repetitions, {}. Timing slows a run: compare shares, and take tokens/s from "
+        "one without --profile.\n",
+        device_.empty() ? "by operation" : "by kernel, on the device");
   }
 
-  /// Where the time of all repetitions and the warm-up went.
+  /// Where the time of all repetitions went.
   static void print_profile(const Line& line) {
     double total = 0;
     std::vector<std::pair<std::string, OperationTime>> rows;

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,6 +19,13 @@
 #include "tensor/matrix_view.h"
 
 namespace facet {
+
+struct OperationTime {
+  int64_t calls = 0;
+  double seconds = 0;
+};
+/// Time by name of an operation or a kernel.
+using Profile = std::map<std::string, OperationTime, std::less<>>;
 
 /// Memory of a backend, freed with the handle.
 using Buffer = std::unique_ptr<std::byte, std::function<void(std::byte*)>>;
@@ -182,6 +190,10 @@ class Backend {
   [[nodiscard]] virtual double read_bandwidth() { return 0; }
   /// Returns when everything asked for so far is done. For clocks: who reads values waits for them anyway.
   virtual void finish() {}
+  /// From now on times its own kernels, by its device's clock, into `profile`, which must outlive it and is up to
+  /// date after finish(). False: its calls return when the work is done, so that anyone can time them. Throws
+  /// Error{kDevice} when the device cannot be watched.
+  [[nodiscard]] virtual bool profile_into(Profile& /*profile*/) { return false; }
 
   /// Rows of a step at which prompts go fastest.
   [[nodiscard]] virtual int preferred_chunk() const noexcept { return 512; }

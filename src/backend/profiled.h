@@ -1,19 +1,11 @@
 // A backend that times another's operations, one by one.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <string>
 
 #include "backend/backend.h"
 
 namespace facet {
-
-struct OperationTime {
-  int64_t calls = 0;
-  double seconds = 0;
-};
-using Profile = std::map<std::string, OperationTime, std::less<>>;
 
 /// Forwards every call to `backend` and adds up its wall time in `profile`, which must outlive the result.
 /// Meaningful for backends whose calls return when the work is done.

@@ -157,7 +157,7 @@ double ops_at(const ModelSpec& spec, int position, bool whole) {
   return 2 * macs;
 }
 
-BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int repetitions) {
+BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int repetitions, Profile* profile) {
   if (test.depth + test.tokens > engine.context())
     throw Error(ErrorCode::kUsage, fmt::format("{}: {} tokens do not fit a context of {}", test.name(),
                                                test.depth + test.tokens, engine.context()));
@@ -171,9 +171,13 @@ BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int rep
   if (decode) warm_up.tokens = std::min(test.tokens, 8);
   const auto warm_tokens = static_cast<size_t>(test.depth) + static_cast<size_t>(warm_up.tokens);
   static_cast<void>(run_once(engine, warm_up, std::span(tokens).first(warm_tokens)));
+  engine.backend().finish();
+  if (profile != nullptr)
+    for (auto& [name, time] : *profile) time = {};
   for (int i = 0; i < repetitions; ++i)
     result.tokens_per_s.values.push_back(static_cast<double>(test.tokens) * sequences /
                                          run_once(engine, test, tokens));
+  engine.backend().finish();
 
   const double weights = weight_bytes_per_step(engine);
   double cache = 0;

@@ -38,8 +38,10 @@ struct BenchmarkResult {
 };
 
 /// Runs `test` once to warm up and `repetitions` times. Tokens are random; every decoded token's logits are
-/// computed and copied to the host. Throws Error{kUsage} when it does not fit the context or the slots.
-[[nodiscard]] BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int repetitions);
+/// computed and copied to the host. `profile`, if it is the engine's, holds the repetitions alone afterwards.
+/// Throws Error{kUsage} when it does not fit the context or the slots.
+[[nodiscard]] BenchmarkResult run_benchmark(Engine& engine, const BenchmarkTest& test, int repetitions,
+                                            Profile* profile = nullptr);
 
 /// Bytes of weights that one step reads, as stored; with experts, those that one token reads.
 [[nodiscard]] double weight_bytes_per_step(const Engine& engine);

@@ -53,7 +53,7 @@ Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const En
 }
 
 std::unique_ptr<Backend> Engine::profiled(std::unique_ptr<Backend> backend, const EngineOptions& options) {
-  if (options.profile == nullptr) return backend;
+  if (options.profile == nullptr || backend->profile_into(*options.profile)) return backend;
   return make_profiled(std::move(backend), *options.profile);
 }
 

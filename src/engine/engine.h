@@ -29,7 +29,7 @@ struct EngineOptions {
   int logit_rows = 0;          ///< most rows of one logits() call; 0: as many as sequences, at least 16
   std::optional<KvType> kv;    ///< the backend's default when empty
   int64_t prefix_bytes = 0;    ///< memory for the K and V of prefixes kept for reuse (prefix_cache.h)
-  Profile* profile = nullptr;  ///< times every operation into it; for backends that work synchronously
+  Profile* profile = nullptr;  ///< times every operation into it, or every kernel of a device
   std::optional<Residence> per_layer_table;  ///< cuda: empty: on the host when it is large
   LoadProgress progress;
   std::function<void(const std::string&)> notice;  ///< hears why auto passes a GPU over: one line

@@ -130,6 +130,12 @@ double CudaBackend::read_bandwidth() {
 
 void CudaBackend::finish() {
   cuda::check(cudaStreamSynchronize(stream_), "running a step");
+  if (trace_ != nullptr) trace_->collect();
+}
+
+bool CudaBackend::profile_into(Profile& profile) {
+  trace_ = std::make_unique<cuda::KernelTrace>(profile);
+  return true;
 }
 
 void CudaBackend::gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,

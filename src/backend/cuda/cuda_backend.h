@@ -14,6 +14,7 @@
 #include "backend/cuda/decode_path.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/device_weight.h"
+#include "backend/cuda/kernel_trace.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/matrix_library.h"
 #include "backend/cuda/prefill.h"
@@ -44,6 +45,7 @@ class CudaBackend : public Backend {
   [[nodiscard]] std::string device_name() const override { return device_.name; }
   [[nodiscard]] double read_bandwidth() override;
   void finish() override;
+  [[nodiscard]] bool profile_into(Profile& profile) override;
   [[nodiscard]] int preferred_chunk() const noexcept override { return 4096; }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
@@ -100,6 +102,7 @@ class CudaBackend : public Backend {
   std::optional<cuda::Prefill> prefill_;
   std::optional<cuda::DecodePath> decode_;
   std::optional<cuda::StepGraphs> graphs_;
+  std::unique_ptr<cuda::KernelTrace> trace_;
   Buffer top_memory_;  // scratch, then ids and values [logit_rows, kMostTop]
   cuda::TopScratch top_scratch_;
   int32_t* top_found_ = nullptr;
