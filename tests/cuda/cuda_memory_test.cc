@@ -2,6 +2,7 @@
 // before anything is allocated.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <vector>
 
 #include "cuda/two_backends.h"
@@ -87,7 +88,9 @@ TEST_F(CudaMemory, ThePlanIsWhatE2BTakes) {
     options.context = 8192;
     options.sequences = 4;
     options.per_layer_table = residence;
+    const auto start = std::chrono::steady_clock::now();
     const GpuMemoryNeed need = plan_gpu_memory(make_synthetic("e2b", SyntheticQuant::k4Bit), options);
+    const std::chrono::duration<double, std::milli> planning = std::chrono::steady_clock::now() - start;
     const size_t before = free_memory();
     Engine engine(make_synthetic("e2b", SyntheticQuant::k4Bit), options);
     const auto loaded = static_cast<int64_t>(before - free_memory());
@@ -98,6 +101,7 @@ TEST_F(CudaMemory, ThePlanIsWhatE2BTakes) {
     }
     const auto running = static_cast<int64_t>(before - free_memory());
     const std::string name = residence == Residence::kHost ? "host" : "device";
+    RecordProperty(name + "_planning_ms", std::to_string(planning.count()));
     RecordProperty(name + "_weights_mib", std::to_string(need.weights >> 20));
     RecordProperty(name + "_cache_mib", std::to_string(need.cache >> 20));
     RecordProperty(name + "_working_mib", std::to_string(need.working >> 20));

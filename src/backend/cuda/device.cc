@@ -34,8 +34,9 @@ Device describe_first_device() {
 }  // namespace
 
 void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess)
-    throw Error(ErrorCode::kDevice, fmt::format("cuda: {}: {}", what, cudaGetErrorString(status)));
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // reported here, not once more by whoever asks next
+  throw Error(ErrorCode::kDevice, fmt::format("cuda: {}: {}", what, cudaGetErrorString(status)));
 }
 
 int64_t allocation_bytes(int64_t bytes) noexcept {

@@ -123,6 +123,23 @@ void upload_rows(void* to, int64_t rows, int64_t row_bytes, cudaStream_t stream,
   }
 }
 
+/// Sends rows of a mapping as they are.
+void upload_stored(void* to, const std::byte* from, int64_t rows, int64_t row_bytes, cudaStream_t stream) {
+  const auto bytes = static_cast<size_t>(rows * row_bytes);
+  const cudaError_t direct = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream);
+  if (direct == cudaErrorInvalidValue) {
+    // The runtime refuses memory that is pinned in part, and a table that stays on the host shares its first
+    // and last page with its neighbours in the file.
+    (void)cudaGetLastError();
+    upload_rows(to, rows, row_bytes, stream, [&](int64_t row, std::byte* out) {
+      std::memcpy(out, from + row * row_bytes, static_cast<size_t>(row_bytes));
+    });
+    return;
+  }
+  check(direct, "copying a weight");
+  check(cudaStreamSynchronize(stream), "copying a weight");
+}
+
 /// Pins the pages that hold `bytes` at `data`. Returns their start and the device's address of `data`, or
 /// nulls.
 std::pair<void*, const void*> pin(const std::byte* data, int64_t bytes) {
@@ -187,8 +204,7 @@ void DeviceWeight::take_codes(const MatrixView& stored, cudaStream_t stream) {
   codes_ = allocate(bytes);
   matrix_.codes = codes_;
   if (as_stored) {
-    check(cudaMemcpyAsync(codes_, stored.data, bytes, cudaMemcpyHostToDevice, stream), "copying a weight");
-    check(cudaStreamSynchronize(stream), "copying a weight");
+    upload_stored(codes_, stored.data, stored.rows, row_bytes, stream);
   } else {
     upload_rows(codes_, stored.rows, row_bytes, stream,
                 [&](int64_t row, std::byte* out) { convert.codes(row, out); });
