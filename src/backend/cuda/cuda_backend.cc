@@ -12,10 +12,11 @@ namespace {
 
 constexpr int64_t kMostCopied = int64_t{64} << 20;  // elements of a weight that gets a bf16 copy
 constexpr int64_t kMostTableOnDevice = int64_t{1}
-                                       << 29;  // bytes of a table that is copied without being asked
-constexpr int kMostSpans = 32;                 // of one query's keys
-constexpr int kSpanKeys = 128;                 // fewer are not worth a block of their own
-constexpr int kExpertRows = 16;                // rows whose experts run at once
+                                       << 29;    // bytes of a table that is copied without being asked
+constexpr int kMostSpans = 32;                   // of one query's keys
+constexpr int kSpanKeys = 128;                   // fewer are not worth a block of their own
+constexpr int kExpertRows = 16;                  // rows whose experts run at once
+constexpr int64_t kBatchKey = int64_t{1} << 48;  // of recorded steps that are Prefill's; with their rows
 
 using cuda::matrix;
 
@@ -162,7 +163,7 @@ bool CudaBackend::multiply_large(const float* x, int rows, const cuda::DeviceMat
   if (library_ == nullptr || w.cols % 16 != 0 || (!stored_bf16 && w.rows * w.cols > kMostCopied))
     return false;
   const void* in = x;
-  if (rows < cuda::kPrefillFrom || !prefill_->holds_bf16(x)) {
+  if (!prefills(rows) || !prefill_->holds_bf16(x)) {
     cuda::to_bf16(x, rows * w.cols, x_bf16_.get(), stream_);
     in = x_bf16_.get();
   }
@@ -247,21 +248,33 @@ void CudaBackend::experts(const float* h, const float* probabilities, int rows, 
 }
 
 bool CudaBackend::prefills(int rows) noexcept {
-  if (rows >= cuda::kPrefillFrom && !tapped()) return true;
+  if (!tapped() && (batched_ || rows >= cuda::kPrefillFrom)) return true;
   prefill_->forget();
   return false;
 }
 
 bool CudaBackend::begin_step(const StepShape& shape) noexcept {
   decode_->reset();
-  if (tapped() || !decode_->takes(shape)) return true;
-  if (graphs_->replay(decode_->recording_key(shape))) return false;
-  decode_->begin(shape, graphs_->recording());
+  batched_ = false;
+  if (tapped()) return true;
+  if (decode_->takes(shape)) {
+    if (graphs_->replay(decode_->recording_key(shape))) return false;
+    decode_->begin(shape, graphs_->recording());
+  } else if (batches(shape)) {
+    if (graphs_->replay(kBatchKey | shape.rows)) return false;
+    batched_ = true;
+  }
   return true;
+}
+
+bool CudaBackend::batches(const StepShape& shape) const noexcept {
+  return shape.distinct && shape.outputs == shape.rows && shape.rows > cuda::kGemvRows &&
+         limits_.experts == 0 && prefill_->batches();
 }
 
 void CudaBackend::end_step() noexcept {
   graphs_->end();
+  batched_ = false;
 }
 
 // A trace wants every array of the math: composed operations leave nothing out.

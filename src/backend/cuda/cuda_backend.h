@@ -90,6 +90,8 @@ class CudaBackend : public Backend {
 
  private:
   [[nodiscard]] Residence residence(const MatrixView& stored, WeightUse use) const noexcept;
+  /// Whether a decode step is of too many sequences for decode_, and prefill_'s.
+  [[nodiscard]] bool batches(const StepShape& shape) const noexcept;
   /// Whether a step of this many rows is prefill_'s to try.
   [[nodiscard]] bool prefills(int rows) noexcept;
   [[nodiscard]] bool multiply_large(const float* x, int rows, const cuda::DeviceMatrix& w, int64_t out,
@@ -103,7 +105,8 @@ class CudaBackend : public Backend {
   std::optional<cuda::DecodePath> decode_;
   std::optional<cuda::StepGraphs> graphs_;
   std::unique_ptr<cuda::KernelTrace> trace_;
-  Buffer top_memory_;  // scratch, then ids and values [logit_rows, kMostTop]
+  bool batched_ = false;  // the step in progress is one that batches() of
+  Buffer top_memory_;     // scratch, then ids and values [logit_rows, kMostTop]
   cuda::TopScratch top_scratch_;
   int32_t* top_found_ = nullptr;
   std::unique_ptr<int32_t, cuda::FreePinned> top_host_;  // of top_found_

@@ -32,13 +32,19 @@ struct QueryRows {
   }
 };
 
+/// Tokens of a tile of `tile_rows`. Those of a decode step share no keys: a tile each keeps more of the
+/// device busy.
+__host__ __device__ inline int tile_tokens(const Rows& rows, int tile_rows, int group_bits) {
+  return rows.distinct ? 1 : tile_rows >> group_bits;
+}
+
 /// A block of a grid (tiles of queries, kv_heads), of kThreads threads. Tile: fetch_queries, attend and store
 /// of kRows rows of heads of kDim values; `shared` holds the positions and sequences of a tile's tokens.
 template <class Tile, int kRows, int kDim, int kThreads, class Shared>
 __device__ inline void attend_tile(Shared& shared, const __nv_bfloat16* q, const Rows& rows,
                                    const AttentionShape& shape, const KvView& kv, int group_bits,
                                    __nv_bfloat16* out) {
-  const int a_tile = kRows >> group_bits;  // tokens
+  const int a_tile = tile_tokens(rows, kRows, group_bits);
   // Later tokens see more keys: they go first, so that no block begins a long walk when the others are done.
   const int first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * a_tile;
   const int tokens = min(a_tile, rows.count - first);
@@ -65,7 +71,7 @@ template <class Kernel>
 void launch_tiles(Kernel kernel, int tile_rows, unsigned threads, int bytes, const void* q, const Rows& rows,
                   const AttentionShape& shape, const KvView& kv, void* out, cudaStream_t stream) {
   const int group_bits = std::countr_zero(static_cast<unsigned>(shape.q_heads / shape.kv_heads));
-  const int a_tile = tile_rows >> group_bits;
+  const int a_tile = tile_tokens(rows, tile_rows, group_bits);
   const dim3 grid(static_cast<unsigned>((rows.count + a_tile - 1) / a_tile),
                   static_cast<unsigned>(shape.kv_heads));
   (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);

@@ -13,6 +13,12 @@ namespace {
 // The library plans a product for its number of rows, so that is rounded up: the rows beyond are garbage in
 // and garbage out.
 constexpr int kRowStep = 128;
+constexpr int kBatchStep = 16;  // of a decode step's few rows
+
+int64_t rounded_rows(int rows) noexcept {
+  const int step = rows < kPrefillFrom ? kBatchStep : kRowStep;
+  return (rows + step - 1) / step * step;
+}
 
 }  // namespace
 
@@ -33,7 +39,7 @@ bool Prefill::serves_hidden() const noexcept {
 }
 
 void Prefill::multiply(const void* x, int rows, WeightStack weights, int64_t out, void* y) noexcept {
-  const int64_t rounded = std::min((rows + kRowStep - 1) / kRowStep * kRowStep, limits_.rows);
+  const int64_t rounded = std::min<int64_t>(rounded_rows(rows), limits_.rows);
   const int64_t cols = weights[0]->cols;
   if (const void* copy = copies_.find(weights, stream_)) {
     failed_ |= !library_->multiply({copy, x, rounded, out, cols, y, out, true}, stream_);

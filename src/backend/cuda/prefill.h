@@ -13,7 +13,8 @@
 
 namespace facet::cuda {
 
-/// Steps of at least so many rows are Prefill's: enough to fill the tiles of its products.
+/// Steps of at least so many rows are Prefill's: enough to fill the tiles of its products. Decode steps of
+/// more sequences than the kernels of their own take are, too, whatever their number.
 constexpr int kPrefillFrom = 65;
 
 /// Memory that Prefill works in, each array for limits.rows rows and aligned to 16 bytes.
@@ -54,6 +55,8 @@ class Prefill {
   [[nodiscard]] bool per_layer_inputs(const float* x0, const Rows& rows, int layers,
                                       const Backend::PerLayerInputs& args, float* out) noexcept;
 
+  /// Whether decode steps of many sequences can go through here.
+  [[nodiscard]] bool batches() const noexcept { return library_ != nullptr && serves_hidden(); }
   /// Whether `values` hold bf16 that an operation here left for the next one.
   [[nodiscard]] bool holds_bf16(const float* values) const noexcept {
     return values != nullptr && (values == queries_ || values == attended_ || values == activations_);
