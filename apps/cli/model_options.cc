@@ -34,7 +34,8 @@ void ModelOptions::declare_backend(CLI::App& app) {
                  "Where to compute; auto: on the GPU if it is there and holds the model")
       ->envname("FACET_BACKEND")
       ->check(CLI::IsMember({"auto", "reference", "cpu", "cuda"}));
-  app.add_option("--isa", isa, "CPU instruction set: portable, avx2, avx512 or amx (default: the best there is)")
+  app.add_option("--isa", isa,
+                 "CPU instruction set: portable, avx2, avx512 or amx (default: the best there is)")
       ->envname("FACET_ISA");
   app.add_option("--threads", threads, "CPU threads (default: one a core that the process may use)")
       ->envname("FACET_THREADS")

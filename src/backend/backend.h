@@ -190,9 +190,9 @@ class Backend {
   [[nodiscard]] virtual double read_bandwidth() { return 0; }
   /// Returns when everything asked for so far is done. For clocks: who reads values waits for them anyway.
   virtual void finish() {}
-  /// From now on times its own kernels, by its device's clock, into `profile`, which must outlive it and is up to
-  /// date after finish(). False: its calls return when the work is done, so that anyone can time them. Throws
-  /// Error{kDevice} when the device cannot be watched.
+  /// From now on times its own kernels, by its device's clock, into `profile`, which must outlive it and is
+  /// up to date after finish(). False: its calls return when the work is done, so that anyone can time them.
+  /// Throws Error{kDevice} when the device cannot be watched.
   [[nodiscard]] virtual bool profile_into(Profile& /*profile*/) { return false; }
 
   /// Rows of a step at which prompts go fastest.
