@@ -35,6 +35,7 @@ struct StepCase {
   Encoding encoding = Encoding::kAffine4;
   Encoding ple_encoding = Encoding::kAffine8;
   int group = 64;
+  int times = 3;  ///< that the step runs at most
 };
 
 class CudaPersistent : public CudaTest {
@@ -82,7 +83,7 @@ class CudaPersistent : public CudaTest {
 
     const auto expected = run(c, shape, weights, false, 1);
     // As kernels of their own; noted, and recorded as one; replayed.
-    for (const int times : {1, 2, 3}) {
+    for (const int times : {1, 2, c.times}) {
       SCOPED_TRACE(fmt::format("run {} times", times));
       const auto before = cuda->persistent_steps();
       cuda->reserve(limits);
@@ -173,9 +174,15 @@ class CudaPersistent : public CudaTest {
     r.distinct = true;
     r.last_position = shape.last_position;
 
+    std::vector<float> recorded;
     for (int time = 0; time < times; ++time) {
       b.upload(x.data(), x0.data(), x0.size() * sizeof(float));
-      if (!b.begin_step(shape)) continue;
+      if (!b.begin_step(shape)) {
+        if (recorded.empty()) recorded = x.values();
+        // To the bit, or some block did not wait for another.
+        EXPECT_TRUE(x.values() == recorded) << "run " << time;
+        continue;
+      }
       for (size_t l = 0; l < c.layers.size(); ++l) {
         LayerArrays& a = arrays[l];
         const LayerWeights& w = weights[l];
@@ -217,6 +224,14 @@ TEST_F(CudaPersistent, Batches) {
   compare({kAllKinds, {37, 600}});
   compare({kAllKinds, {0, 129, 511}});
   compare({kAllKinds, {1023, 5, 512, 64}});
+}
+
+TEST_F(CudaPersistent, RepeatsItself) {
+  for (const auto& positions : {std::vector<int>{600}, std::vector<int>{600, 600, 600, 600}}) {
+    StepCase c{kAllKinds, positions};
+    c.times = 1000;
+    compare(c);
+  }
 }
 
 /// Small, for the sanitizers, under which every access takes a thousand times as long.

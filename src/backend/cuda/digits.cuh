@@ -27,16 +27,18 @@ __device__ inline void multiply_add(int (&c)[4], uint32_t a0, uint32_t a1, uint3
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/// A lane's digits of a tile, and of its activation row the scale and the sum of what they stand for.
+/// A lane's digits of a tile, and of its activation row the scale, the same for all of a warp's tiles, and
+/// the sum of what they stand for in units of it.
 struct DigitTile {
   uint4 digits;
   float scale, sum;
 };
 
-/// sums += the tile's weights times x.
+/// c = the tile's codes times the digits.
 template <Codes kCodes>
-__device__ inline void multiply_tile(const Tile<kCodes>& tile, const DigitTile& x, TileSums<1>& sums) {
-  int c[4] = {};
+__device__ inline void multiply_codes(const Tile<kCodes>& tile, const DigitTile& x, int (&c)[4]) {
+#pragma unroll
+  for (int& sum : c) sum = 0;
   if constexpr (kCodes == Codes::kQ4) {
     constexpr uint32_t kLow = 0x0f0f0f0fU;
     const uint4& w = tile.codes[0];
@@ -48,13 +50,16 @@ __device__ inline void multiply_tile(const Tile<kCodes>& tile, const DigitTile& 
     multiply_add(c, a.x, b.x, a.y, b.y, x.digits.x, x.digits.y);
     multiply_add(c, a.z, b.z, a.w, b.w, x.digits.z, x.digits.w);
   }
+}
+
+/// sums += the tile's weights times x, in units of x's scale. `pairs`: its scales and biases.
+__device__ inline void add_products(const int (&c)[4], const uint2& pairs, const DigitTile& x,
+                                    TileSums<1>& sums) {
   const auto value = [](int high, int low) { return static_cast<float>(high * 256 + low); };
   const auto scale = [](uint32_t pair) { return __uint_as_float(pair << 16); };
   const auto bias = [](uint32_t pair) { return __uint_as_float(pair & 0xffff0000U); };
-  sums.a[0] =
-      fmaf(value(c[0], c[1]), scale(tile.pairs.x) * x.scale, fmaf(bias(tile.pairs.x), x.sum, sums.a[0]));
-  sums.b[0] =
-      fmaf(value(c[2], c[3]), scale(tile.pairs.y) * x.scale, fmaf(bias(tile.pairs.y), x.sum, sums.b[0]));
+  sums.a[0] = fmaf(value(c[0], c[1]), scale(pairs.x), fmaf(bias(pairs.x), x.sum, sums.a[0]));
+  sums.b[0] = fmaf(value(c[2], c[3]), scale(pairs.y), fmaf(bias(pairs.y), x.sum, sums.b[0]));
 }
 
 }  // namespace facet::cuda::persistent

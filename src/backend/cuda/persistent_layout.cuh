@@ -29,7 +29,7 @@ enum Gather { kQueries, kPartials, kSums, kMiddle, kPleMiddle, kGathers };
 
 /// Units of the MLP that a cluster has: a helper, which has nothing else to do, a third more.
 __host__ __device__ constexpr int cluster_units(int ffn_dim, bool helper) {
-  return ffn_dim / 16 * (helper ? 4 : 3) / 3;
+  return helper ? ffn_dim / 12 : ffn_dim / 16;
 }
 static_assert(kHeadClusters * cluster_units(Shape::kFfnUnit, false) +
                   kHelperClusters * cluster_units(Shape::kFfnUnit, true) ==
@@ -66,6 +66,7 @@ struct Memory {
   uint4 digits[kWorkers][Digits<kRows>::kVectors];  // of each warp's input
   alignas(16) float squares_of_x[kRows * kWorkers];
   uint64_t gathers[kGathers];
+  PersistentLayer layers[kPersistentLayers];  // a kernel's parameters are slow to come
   TapeSlots slots;
 };
 constexpr int kMostShared = 227 << 10;
@@ -84,19 +85,23 @@ constexpr int kSecondSums = (kRows * (kHidden + kBlocks * kSumWarps) * static_ca
 /// How the warps share the column tiles of a product: some split the columns, times some that split the rows.
 struct Tiling {
   int column_warps;
-  int each;    // column tiles of a warp: 1 or 2
-  int groups;  // that split the rows
+  int each;     // column tiles of a warp: 1 or 2
+  int groups;   // that split the rows
+  int inverse;  // 256 / column_warps, rounded up: a division would take longer than a product's tile
+  /// Of a warp: the group it is in, and its place there.
+  [[nodiscard]] __device__ int group(int warp) const { return warp * inverse >> 8; }
+  [[nodiscard]] __device__ int part(int warp) const { return warp - group(warp) * column_warps; }
   /// Row tiles of a chunk of the tape: two for each group.
   [[nodiscard]] __device__ int chunk_rows() const { return 2 * groups; }
 };
 __device__ inline Tiling tiling_of(int column_tiles) {
   switch (column_tiles) {
-    case 4: return {4, 1, 3};
-    case 6: return {6, 1, 2};
-    case 8: return {4, 2, 3};
-    case 12: return {12, 1, 1};
-    case 16: return {8, 2, 1};  // a third of the warps are idle
-    default: return {12, 2, 1};
+    case 4: return {4, 1, 3, 64};
+    case 6: return {6, 1, 2, 43};
+    case 8: return {4, 2, 3, 64};
+    case 12: return {12, 1, 1, 22};
+    case 16: return {8, 2, 1, 32};  // a third of the warps are idle
+    default: return {12, 2, 1, 22};
   }
 }
 

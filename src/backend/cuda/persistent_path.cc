@@ -60,7 +60,7 @@ void PersistentPath::take(LayerMatrix which, const Weight& w, int64_t rows, int6
   }
   require(m.codes != nullptr && m.rows == rows && m.cols() == cols && m.codes_kind == codes &&
           m.group_shift == group_shift);
-  layer().matrices[which] = {m.codes, m.pairs};
+  step_->matrices[step_->layer_count][which] = {m.codes, m.pairs};
 }
 
 bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
@@ -95,6 +95,7 @@ bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvA
     if (!fits_) return false;
     take(kK, *args.k, shape.head_dim, Shape::kHidden);
     take(kV, *args.v, shape.head_dim, Shape::kHidden);
+    to.owns_kv = true;
     to.k_norm = args.k_norm;
     to.v_norm = args.v_norm;
     owner_[kind] = args.kv.k;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backend/cuda/persistent_gathers.cuh"
 #include "backend/cuda/persistent_tape.cuh"
 #include "backend/cuda/persistent_worker.cuh"
 
@@ -7,6 +8,16 @@ namespace facet::cuda {
 namespace {
 
 using namespace persistent;
+
+/// Of the parameters; as a constant, each lane would wait for the others.
+__device__ void copy_layers(const PersistentStep& step, PersistentLayer* to) {
+  static_assert(sizeof(PersistentLayer) % sizeof(uint64_t) == 0);
+  const uint64_t* from = reinterpret_cast<const uint64_t*>(step.layers);
+  asm("" : "+l"(from));  // a generic address, as the compiler sees it
+  const int count = step.layer_count * static_cast<int>(sizeof(PersistentLayer) / sizeof(uint64_t));
+  for (auto i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+    reinterpret_cast<uint64_t*>(to)[i] = from[i];
+}
 
 template <Codes kCodes, Codes kPleCodes, int kRows>
 __global__ void __launch_bounds__(kThreads, 1)
@@ -19,6 +30,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (uint64_t& gather : memory.gathers) barrier_init(&gather, 1);
     publish_barriers();
   }
+  copy_layers(step, memory.layers);
   cluster_barrier();
   const Portions portions{cluster_index(), cluster_rank()};
   auto* const second_sums = reinterpret_cast<float*>(shared + kRingBegin<kRows>);
@@ -29,7 +41,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kWriterRegisters));
     if (threadIdx.x == kWorkerThreads)
       write_tape<kCodes, kPleCodes, kRows>(
-          step, portions, TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows> - kept)));
+          step, memory.layers, portions,
+          TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows> - kept)));
+    else if (threadIdx.x == kWorkerThreads + kWarp)
+      expect_gathers<kRows>(step, memory, portions);
     __syncwarp();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kWorkerRegisters));

@@ -36,7 +36,7 @@ constexpr int kPersistentRows = 4;  ///< most rows of a step
 /// Positions from which a step is faster kernel by kernel: eight clusters read the keys of a full layer each
 /// on its own.
 constexpr int kPersistentContext = 12288;
-constexpr int kPersistentLayers = 64;  ///< most layers: they are kernel parameters
+constexpr int kPersistentLayers = 40;  ///< most layers: they are kernel parameters
 
 /// Two values, each with the number of its exchange.
 struct alignas(16) TaggedPair {
@@ -55,8 +55,10 @@ struct TapeMatrix {
 /// A layer's matrices in the order in which a step reads them.
 enum LayerMatrix : uint8_t { kQ, kK, kV, kO, kGate, kUp, kDown, kPleGate, kPleProjection, kLayerMatrices };
 
+using LayerMatrices = TapeMatrix[kLayerMatrices];  // K and V without codes: another layer's cache
+
+/// What a layer has beside its matrices.
 struct PersistentLayer {
-  TapeMatrix matrices[kLayerMatrices];  // K and V without codes: another layer's cache
   const float* input_norm = nullptr;
   const float* q_norm = nullptr;
   const float* k_norm = nullptr;
@@ -67,6 +69,7 @@ struct PersistentLayer {
   const float* ple_inputs = nullptr;  // [rows, kPleDim], ple_stride apart
   float layer_scalar = 1;
   bool v_norm = true;
+  bool owns_kv = false;
   int head_dim = 0;
   int window = 0;
   int ffn_dim = 0;
@@ -76,13 +79,13 @@ struct PersistentLayer {
   const int32_t* pages = nullptr;
   int page_stride = 0;
 
-  [[nodiscard]] __host__ __device__ bool owns_kv() const { return matrices[kK].codes != nullptr; }
   /// Of the two kinds of attention: 0 slides.
   [[nodiscard]] __host__ __device__ int kind() const { return window > 0 ? 0 : 1; }
 };
 
 struct PersistentStep {
   PersistentLayer layers[kPersistentLayers];
+  LayerMatrices matrices[kPersistentLayers];
   int layer_count = 0;
   int rows = 0;
   Codes codes = Codes::kQ4,

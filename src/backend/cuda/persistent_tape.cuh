@@ -21,8 +21,8 @@ __device__ void put(TapeWriter& tape, const TapeMatrix& m, const Portion& portio
   const bool whole = portion.column_tiles == portion.columns;  // then rows follow each other
 #pragma unroll 1
   for (int i = 0; i < portion.row_tiles; i += rows) {
-    const auto pieces = whole ? 1 : rows;
-    const auto piece_rows = static_cast<uint32_t>(rows / pieces);
+    const int pieces = whole ? 1 : rows;
+    const auto piece_rows = static_cast<uint32_t>(whole ? rows : 1);
     tape.begin(static_cast<uint32_t>(rows) * (code_bytes + pair_bytes));
 #pragma unroll 1
     for (int j = 0; j < pieces; ++j)
@@ -36,7 +36,7 @@ __device__ void put(TapeWriter& tape, const TapeMatrix& m, const Portion& portio
 
 /// Gates and ups, a row tile of each in a chunk.
 template <Codes kCodes>
-__device__ void put_gate_up(TapeWriter& tape, const PersistentLayer& layer, const Portion& portion,
+__device__ void put_gate_up(TapeWriter& tape, const LayerMatrices& matrices, const Portion& portion,
                             int group_shift) {
   const auto code_bytes = static_cast<uint32_t>(portion.columns) * Tile<kCodes>::kVectors * kWarp * 16;
   const auto pair_bytes = static_cast<uint32_t>(portion.columns >> group_shift) * 64;
@@ -46,10 +46,10 @@ __device__ void put_gate_up(TapeWriter& tape, const PersistentLayer& layer, cons
     tape.begin(2 * (code_bytes + pair_bytes));
 #pragma unroll
     for (const int m : {kGate, kUp})
-      tape.copy(reinterpret_cast<const std::byte*>(layer.matrices[m].codes) + row * code_bytes, code_bytes);
+      tape.copy(reinterpret_cast<const std::byte*>(matrices[m].codes) + row * code_bytes, code_bytes);
 #pragma unroll
     for (const int m : {kGate, kUp})
-      tape.copy(reinterpret_cast<const std::byte*>(layer.matrices[m].pairs) + row * pair_bytes, pair_bytes);
+      tape.copy(reinterpret_cast<const std::byte*>(matrices[m].pairs) + row * pair_bytes, pair_bytes);
   }
 }
 
@@ -72,19 +72,21 @@ __device__ void put_keys(TapeWriter& tape, const PersistentLayer& layer, const B
 }
 
 template <Codes kCodes, Codes kPleCodes, int kRows>
-__device__ void write_tape(const PersistentStep& step, const Portions& portions, TapeWriter tape) {
+__device__ void write_tape(const PersistentStep& step, const PersistentLayer* layers,
+                           const Portions& portions, TapeWriter tape) {
   wait_for_previous();
   const BlockKeys<kRows> keys(step, portions.rank);
 #pragma unroll 1
   for (int l = 0; l < step.layer_count; ++l) {
-    const PersistentLayer& layer = step.layers[l];
+    const PersistentLayer& layer = layers[l];
+    const LayerMatrices& matrices = step.matrices[l];
 #pragma unroll 1
     for (int m = 0; m < kLayerMatrices; ++m) {
       if (portions.helper() && m != kGate && m != kDown) continue;
-      if (m == kGate) put_gate_up<kCodes>(tape, layer, portions.of(m, layer), step.group_shift);
+      if (m == kGate) put_gate_up<kCodes>(tape, matrices, portions.of(m, layer), step.group_shift);
       if (m == kGate || m == kUp) continue;
       if (m == kO) put_keys<kRows>(tape, layer, keys);
-      const TapeMatrix& matrix = layer.matrices[m];
+      const TapeMatrix& matrix = matrices[m];
       if (matrix.codes == nullptr) continue;
       if (kCodes == kPleCodes || m < kPleGate)
         put<kCodes>(tape, matrix, portions.of(m, layer),

@@ -31,7 +31,7 @@ struct LayerSizes {
       : head_dim(layer.head_dim),
         units(cluster_units(layer.ffn_dim, helper)),
         kind(layer.kind()),
-        owns_kv(layer.owns_kv()),
+        owns_kv(layer.owns_kv),
         last(is_last) {
     asm volatile("" : "+r"(head_dim), "+r"(units), "+r"(kind));  // so that it is kept
   }
@@ -68,13 +68,11 @@ class Worker {
       if (r < step_.rows)
         x_[r] = __ldcg(reinterpret_cast<const float4*>(step_.x + int64_t{r} * kHidden) + thread_);
     }
-    input_norm_ = quad_of(step_.layers[0].input_norm);
-    leave_squares();
+    input_norm_ = quad_of(memory_.layers[0].input_norm);
 #pragma unroll 1
     for (int l = 0; l < step_.layer_count; ++l) {
-      const PersistentLayer& layer = step_.layers[l];
+      const PersistentLayer& layer = memory_.layers[l];
       const LayerSizes sizes(layer, portions_.helper(), l + 1 == step_.layer_count);
-      begin_layer(layer, sizes);
 #pragma unroll 1
       for (int phase = 0; phase < kPhases; ++phase) run_phase(layer, sizes, phase);
     }
@@ -99,6 +97,7 @@ class Worker {
     const float* next_norm = nullptr;
     float4 ple_inputs{};
     const bool helper = portions_.helper();
+    const bool of_norm = phase == kQkvPhase || phase == kGateUpPhase;
     switch (phase) {
       case kQkvPhase:
         if (helper) return;
@@ -151,6 +150,7 @@ class Worker {
     const bool multiplies = !helper || (phase != kOutPhase && phase != kPleProjectionPhase);
     const bool of_ple = phase >= kPleGatePhase;
     DigitTile x[2];
+    if (of_norm) leave_squares();
     if (multiplies) make_digits(input, tiling.each, (of_ple ? kPleCodes : kCodes) == Codes::kQ4, x);
     // On their way while the product and the sums are made.
     const float4 post = quad_of(post_norm);
@@ -181,29 +181,12 @@ class Worker {
     barrier_wait(&memory_.gathers[kGather], static_cast<int>(phases_ >> kGather & 1));
     phases_ ^= 1U << kGather;
   }
-  __device__ __forceinline__ void expect(Gather gather, int bytes) {
-    barrier_expect(&memory_.gathers[gather], bytes);
-  }
-
-  /// What the layer's gathers will bring.
-  __device__ __forceinline__ void begin_layer(const PersistentLayer& layer, const LayerSizes& sizes) {
-    if (thread_ != 0) return;
-    expect(kSums, sums_bytes());
-    expect(kMiddle, step_.rows * 4 * sizes.units);
-    if (portions_.helper()) return;
-    expect(kQueries, (sizes.owns_kv && keys_.of(layer).newest ? 3 : 1) * sizes.head_dim * 4);
-    expect(kPartials, kBlocks * (sizes.head_dim * 4 + 8));
-    expect(kPleMiddle, step_.rows * 4 * Shape::kPleDim);
-  }
   /// Where the sums of this exchange are gathered, and their squares.
   [[nodiscard]] __device__ __forceinline__ float* sums_place() const {
     return portions_.helper() && tag_ % 2 == 1 ? second_sums_ : memory_.sums;
   }
   [[nodiscard]] __device__ __forceinline__ float* squares_place() const {
     return portions_.helper() && tag_ % 2 == 1 ? second_sums_ + kRows * kHidden : memory_.squares;
-  }
-  [[nodiscard]] __device__ __forceinline__ int sums_bytes() const {
-    return step_.rows * (kHidden + kBlocks * kSumWarps) * 4;
   }
 
   // --- products ---
@@ -220,7 +203,7 @@ class Worker {
   /// Of an input in shared memory, the columns that a warp multiplies.
   __device__ __forceinline__ void load_columns(const float* from, int stride, const Tiling& tiling,
                                                float4 (&input)[kRows]) const {
-    const int part = warp_ % tiling.column_warps;
+    const int part = tiling.part(warp_);
     const int quad = tiling.each == 2 ? part * 32 + lane_ : part * 16 + lane_ % 16;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) input[r] = quad_at(from + r * stride, quad);
@@ -241,50 +224,69 @@ class Worker {
                                           int group_shift) {
     constexpr int kVectors = Tile<kKind>::kVectors;
     constexpr int kTileBytes = kVectors * kWarp * 16;
-    const int part = warp_ % tiling.column_warps;
-    const int group = warp_ / tiling.column_warps;
+    // What follows from these is made here, not kept in registers throughout.
+    int lane = lane_;
+    int warp = warp_;
+    asm volatile("" : "+r"(lane), "+r"(warp));
+    const int part = tiling.part(warp);
+    const int group = tiling.group(warp);
     parts_ = tiling.column_warps;
     const int first = part * kEach;
-    float* out =
-        memory_.shares + (part * kRows + lane_ % 4) * kShareStride + 2 * group * kTileRows + lane_ / 4;
+    float* out = memory_.shares + (part * kRows + lane % 4) * kShareStride + 2 * group * kTileRows + lane / 4;
     // Of the group's two rows of tiles in a chunk.
     const int row_bytes = parts_ * kEach * kTileBytes;
     const int pair_bytes = ((parts_ * kEach) >> group_shift) * 64;
-    const int codes_at = 2 * group * row_bytes + first * kTileBytes + lane_ * 16;
-    const int pairs_at = tiling.chunk_rows() * row_bytes + 2 * group * pair_bytes + lane_ / 4 * 8;
-    const bool idle = group >= tiling.groups;
+    const int codes_at = 2 * group * row_bytes + first * kTileBytes + lane * 16;
+    const int pairs_at = tiling.chunk_rows() * row_bytes + 2 * group * pair_bytes + lane / 4 * 8;
+    if (group >= tiling.groups) {  // idle
+#pragma unroll 1
+      for (int i = 0; i < row_tiles; i += tiling.chunk_rows()) tape_.pass(lane_);
+      return;
+    }
 
+    Tile<kKind> tiles[2][kEach];
+    const auto load = [&] {
+      const std::byte* const chunk = tape_.wait();
+#pragma unroll
+      for (int u = 0; u < 2; ++u)
+#pragma unroll
+        for (int c = 0; c < kEach; ++c) {
+#pragma unroll
+          for (int v = 0; v < kVectors; ++v)
+            tiles[u][c].codes[v] = *reinterpret_cast<const uint4*>(chunk + codes_at + u * row_bytes +
+                                                                   c * kTileBytes + v * kWarp * 16);
+          tiles[u][c].pairs = *reinterpret_cast<const uint2*>(chunk + pairs_at + u * pair_bytes +
+                                                              ((first + c) >> group_shift) * 64);
+        }
+    };
+    load();
 #pragma unroll 1
     for (int i = 0; i < row_tiles; i += tiling.chunk_rows()) {
-      if (!idle) {
-        const std::byte* const chunk = tape_.wait();
-        Tile<kKind> tiles[2][kEach];
+      uint2 pairs[2][kEach];
+      int products[2][kEach][4];
 #pragma unroll
-        for (int u = 0; u < 2; ++u)
+      for (int u = 0; u < 2; ++u)
 #pragma unroll
-          for (int c = 0; c < kEach; ++c) {
+        for (int c = 0; c < kEach; ++c) {
+          multiply_codes(tiles[u][c], x[c], products[u][c]);
+          pairs[u][c] = tiles[u][c].pairs;
+        }
+      tape_.pass(lane_);
+      // The next ones come while the tensor cores are at these.
+      if (i + tiling.chunk_rows() < row_tiles) load();
+      TileSums<1> sums[2];
 #pragma unroll
-            for (int v = 0; v < kVectors; ++v)
-              tiles[u][c].codes[v] = *reinterpret_cast<const uint4*>(chunk + codes_at + u * row_bytes +
-                                                                     c * kTileBytes + v * kWarp * 16);
-            tiles[u][c].pairs = *reinterpret_cast<const uint2*>(chunk + pairs_at + u * pair_bytes +
-                                                                ((first + c) >> group_shift) * 64);
-          }
-        TileSums<1> sums[2];
+      for (int c = 0; c < kEach; ++c)
 #pragma unroll
-        for (int c = 0; c < kEach; ++c)
+        for (int u = 0; u < 2; ++u) add_products(products[u][c], pairs[u][c], x[c], sums[u]);
+      if (lane_ % 4 < kRows) {
 #pragma unroll
-          for (int u = 0; u < 2; ++u) multiply_tile<kKind>(tiles[u][c], x[c], sums[u]);
-        if (lane_ % 4 < kRows) {
-#pragma unroll
-          for (int u = 0; u < 2; ++u) {
-            out[u * kTileRows] = sums[u].a[0];
-            out[u * kTileRows + 8] = sums[u].b[0];
-          }
+        for (int u = 0; u < 2; ++u) {
+          out[u * kTileRows] = sums[u].a[0] * x[0].scale;
+          out[u * kTileRows + 8] = sums[u].b[0] * x[0].scale;
         }
       }
       out += tiling.chunk_rows() * kTileRows;
-      tape_.pass(lane_);
     }
   }
 
@@ -332,8 +334,8 @@ class Worker {
       }
       if (row == r) {
         x[0].scale = x[1].scale = scale;
-        x[0].sum = scale * static_cast<float>(low_half);
-        x[1].sum = scale * static_cast<float>(all - low_half);
+        x[0].sum = static_cast<float>(low_half);
+        x[1].sum = static_cast<float>(all - low_half);
       }
     }
     __syncwarp();
@@ -399,9 +401,6 @@ class Worker {
     }
     // A head cluster's next sums come after a product, which all of its warps end together.
     if (portions_.helper()) worker_barrier();
-    sums_left_ = sums_left_ == 0 ? 2 : sums_left_ - 1;
-    if (thread_ == 0 && sums_left_ > 0) expect(kSums, sums_bytes());
-    leave_squares();
   }
 
   /// A layer's three sums, for the whole cluster: of the output projection, whose columns the head clusters
@@ -489,16 +488,19 @@ class Worker {
   /// that has the newest key.
   __device__ __forceinline__ void send_queries(int head_dim, bool owns_kv) {
     const int width = head_dim / kBlocks;
-    const int quads = width / 4;
+    const int quads = width / 4;  // a power of two
+    constexpr int kRowShift = kRows == 4 ? 2 : 0;
+    static_assert(kRows == 1 << kRowShift && kBlocks == 8);
+    const int quad_shift = head_dim == 512 ? 4 : 3;
     const int of_q = quads * kBlocks;
     static_assert(Shape::kMostHead / kBlocks / 4 * (kBlocks + 2 * kRows) <= kWorkerThreads);
     if (thread_ >= of_q + (owns_kv ? 2 * quads * kRows : 0)) return;
     const int i = thread_ < of_q ? thread_ : thread_ - of_q;
-    const int each = thread_ < of_q ? kBlocks : kRows;
-    const int which = thread_ < of_q ? 0 : 1 + i / (each * quads);
-    const int quad = i / each % quads;
-    const int r = thread_ < of_q ? i % each / kSpans : i % each;
-    const int block = thread_ < of_q ? i % each : (r + 1) * kSpans - 1;
+    const int each_shift = thread_ < of_q ? 3 : kRowShift;
+    const int which = thread_ < of_q ? 0 : 1 + (i >> (each_shift + quad_shift));
+    const int quad = (i >> each_shift) & (quads - 1);
+    const int r = thread_ < of_q ? i % kBlocks / kSpans : i % kRows;
+    const int block = thread_ < of_q ? i % kBlocks : (r + 1) * kSpans - 1;
     if (which > 0 && r >= step_.rows) return;
     send(times(total(r, which * width + quad * 4), inverse_rms(r)),
          memory_.queries + which * head_dim + portions_.rank * width + quad * 4, &memory_.gathers[kQueries],
@@ -575,15 +577,17 @@ class Worker {
 
   /// The warps' results as one, to every block of the cluster.
   __device__ __forceinline__ void share_attention(int head_dim) {
-    const int quads = head_dim / 4;
-    const int senders = 128 / quads;  // threads that send the same four values, to other blocks
+    // Half a warp of a small head sends the same values as the other half, to other blocks. Each warp sends
+    // to its own block, too, which therefore has them all only when nobody reads memory_.attention any more.
+    const int senders = head_dim == 512 ? 1 : 2;
+    const int quads = kWarp / senders;  // of a warp
     if (thread_ >= 128) return;
-    const int quad = thread_ % quads;
+    const int quad = warp_ * quads + (lane_ & (quads - 1));
     float2 tail{};
     const float4 value = merge<kWorkers>(memory_.attention, head_dim, quad, tail);
     float* const to = memory_.partials + portions_.rank * attention_stride(head_dim);
 #pragma unroll 2
-    for (int block = thread_ / quads; block < kBlocks; block += senders) {
+    for (int block = lane_ / 16 & (senders - 1); block < kBlocks; block += senders) {
       send(value, to + quad * 4, &memory_.gathers[kPartials], block);
       if (quad == 0) send(tail, to + head_dim, &memory_.gathers[kPartials], block);
     }
@@ -628,12 +632,14 @@ class Worker {
 
   static constexpr int kPleQuads = Shape::kPleDim / kBlocks / 4;
 
-  /// gelu(gate) · up of the block's units, to the cluster. Where a row has warps to spare, they do the same
-  /// for other blocks: the sends take longer than the sums.
+  /// gelu(gate) · up of the block's units, to the cluster. Where a row has lanes to spare, they do the same
+  /// for other blocks: the sends take longer than the sums. Each warp sends to its own block, too, which
+  /// therefore has them all only when nobody reads the shares any more.
   __device__ __forceinline__ void send_middle(int units) {
     constexpr int kSenders = kRows == 1 ? 4 : 2;
+    constexpr int kQuads = kWarp / kSenders;  // of a warp
     const int r = warp_ / kSenders;
-    const int o = 4 * lane_;
+    const int o = 4 * (warp_ % kSenders * kQuads + lane_ % kQuads);
     if (r >= step_.rows || o >= units) return;
     const float inverse = inverse_rms(r);
     const int gate = (o - o % kTileRows) * 2 + o % kTileRows;  // ups lie between gates, a row tile each
@@ -641,7 +647,7 @@ class Worker {
     const float* const to = memory_.middle + r * kMostUnits + portions_.rank * units + o;
 #pragma unroll
     for (int i = 0; i < kBlocks / kSenders; ++i)
-      send(m, to, &memory_.gathers[kMiddle], warp_ % kSenders * (kBlocks / kSenders) + i);
+      send(m, to, &memory_.gathers[kMiddle], lane_ / kQuads * (kBlocks / kSenders) + i);
   }
 
   __device__ __forceinline__ void send_ple_middle(const float4& inputs) {
@@ -660,6 +666,7 @@ class Worker {
   /// The residual stream and its last norm, a slice from each block of the first cluster.
   __device__ __forceinline__ void write_result() {
     const float4 norm = quad_of(step_.final_norm);
+    leave_squares();
     worker_barrier();
     const bool mine = portions_.cluster == 0 && 4 * thread_ / kSlice == portions_.rank;
 #pragma unroll
@@ -681,7 +688,6 @@ class Worker {
   const int thread_, lane_, warp_;
   uint32_t tag_;         // exchanges between clusters so far
   uint32_t phases_ = 0;  // a bit a gather: the parity it is at
-  int sums_left_ = 0;    // gathers of sums that the layer has yet to come
   int parts_ = 0;        // warps that shared the last product's columns
   float4 x_[kRows];
   float4 input_norm_{};  // of the next product of the residual stream

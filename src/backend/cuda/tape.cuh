@@ -34,10 +34,9 @@ class TapeWriter {
   /// Appends a chunk of `bytes`, a multiple of 16: room for it, and a barrier that waits for them.
   __device__ void begin(uint32_t bytes) {
     const uint32_t size = (bytes + 127) / 128 * 128;
-    uint32_t at = head_ % capacity_;
-    if (at + size > capacity_) {  // a chunk lies in one piece
-      head_ += capacity_ - at;
-      at = 0;
+    if (at_ + size > capacity_) {  // a chunk lies in one piece
+      head_ += capacity_ - at_;
+      at_ = 0;
     }
     while (next_ - oldest_ >= kTapeSlots || head_ + size - tail_ > capacity_) {
       if (next_ == oldest_) {  // all that is left in the way is a gap before the ring's end
@@ -49,10 +48,11 @@ class TapeWriter {
     const auto slot = static_cast<int>(next_ % kTapeSlots);
     head_ += size;
     slots_.end[slot] = head_;
-    slots_.at[slot] = at;
+    slots_.at[slot] = at_;
     barrier_expect(&slots_.full[slot], static_cast<int>(bytes));
     full_ = &slots_.full[slot];
-    to_ = ring_ + at;
+    to_ = ring_ + at_;
+    at_ += size;
     ++next_;
   }
   /// Copies the chunk's next bytes, a multiple of 16.
@@ -78,6 +78,7 @@ class TapeWriter {
   uint32_t capacity_;
   // Bytes since the beginning, the gaps before the ring's end included; chunks since the beginning.
   uint32_t head_ = 0, tail_ = 0;
+  uint32_t at_ = 0;  // head_ in the ring, or its end
   uint32_t next_ = 0, oldest_ = 0;
   uint64_t* full_ = nullptr;  // the last chunk's
   std::byte* to_ = nullptr;   // where its next bytes go
