@@ -2,7 +2,8 @@
 //
 // A fused operation is one parallel region: the rows' norm and quantisation, a barrier, each thread's share
 // of the weights' rows, a barrier, and the rows' epilogue. Weights are read once a step however many rows it
-// has.
+// has. When there are many rows and small weights, threads divide the rows instead and meet only at the end
+// (Part).
 #pragma once
 
 #include <array>
