@@ -64,8 +64,7 @@ void Engine::reserve() {
   const auto logit_rows = static_cast<size_t>(max_logit_rows());
   top_ids_.reserve(most_top * logit_rows);
   top_.reserve(most_top * logit_rows);
-  if (!backend_->is_host_memory())
-    logits_.resize(logit_rows * static_cast<size_t>(spec().vocab_size));
+  if (!backend_->is_host_memory()) logits_.resize(logit_rows * static_cast<size_t>(spec().vocab_size));
 }
 
 void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
