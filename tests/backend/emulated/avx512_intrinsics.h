@@ -131,7 +131,8 @@ inline __mmask16 cmp_greater_ps(const F& x, const F& y) {
   const Lanes<float> a(x);
   const Lanes<float> b(y);
   unsigned mask = 0;
-  for (unsigned i = 0; i < 16; ++i) mask |= (a.v[i] > b.v[i] ? 1U : 0U) << i;
+  for (int i = 0; i < 16; ++i)  // as one expression, g++ 12's undefined-behaviour sanitizer reads another i
+    if (a.v[i] > b.v[i]) mask |= 1U << i;
   return static_cast<__mmask16>(mask);
 }
 /// y where the mask is set.
