@@ -494,20 +494,24 @@ TEST_F(CudaPrefill, SmallStepsAfterLargeOnes) {
 
 class CudaPrefillModel : public CudaTest {};
 
-/// A whole model in large chunks against the same in steps that take the f32 path. The model is random: at
-/// its own attention scale, where nearly all weight goes to one key, any rounding grows until nothing is left
-/// to compare, so the scale is what would suit its head sizes.
+/// A random model. At its own attention scale, where nearly all weight goes to one key, any rounding grows
+/// until nothing is left to compare, so the scale is what would suit the sizes of its heads.
+Checkpoint with_suited_scale(const testing::Golden& golden) {
+  Checkpoint checkpoint = open_checkpoint(golden.directory.string());
+  checkpoint.spec.attention_scale = 0.05;
+  return checkpoint;
+}
+
+/// A whole model in large chunks against the same in steps that take the f32 path.
 TEST_F(CudaPrefillModel, LargeChunksAgreeWithSmallOnes) {
   const testing::Golden golden = testing::load_golden("real-heads");
   const auto logits = [&](int chunk, KvType kv) {
-    Checkpoint checkpoint = open_checkpoint(golden.directory.string());
-    checkpoint.spec.attention_scale = 0.05;
     EngineOptions options;
     options.backend = "cuda";
     options.context = 1280;
     options.chunk = chunk;
     options.kv = kv;
-    Engine engine(std::move(checkpoint), options);
+    Engine engine(with_suited_scale(golden), options);
     const int sequence = engine.cache().open();
     const std::span<const int32_t> ids = golden.prompt_ids;
     for (size_t done = 0; done < ids.size(); done += static_cast<size_t>(chunk)) {
@@ -531,13 +535,11 @@ TEST_F(CudaPrefillModel, ManySequencesDecodeAsEachAlone) {
   constexpr int kSequences = 20;
   constexpr int kSteps = 5;
   const testing::Golden golden = testing::load_golden("real-heads");
-  Checkpoint checkpoint = open_checkpoint(golden.directory.string());
-  checkpoint.spec.attention_scale = 0.05;
   EngineOptions options;
   options.backend = "cuda";
   options.context = 128;
   options.sequences = kSequences;
-  Engine engine(std::move(checkpoint), options);
+  Engine engine(with_suited_scale(golden), options);
   const std::span<const int32_t> ids = golden.prompt_ids;
   const auto token = [&](int sequence, int position) {
     return ids.subspan(static_cast<size_t>(sequence * 5 + position * 3) % ids.size(), 1);

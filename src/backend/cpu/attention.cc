@@ -253,18 +253,15 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
     return items_[static_cast<size_t>(i / shape.kv_heads)];
   };
   const auto head_of = [&](int64_t i) { return static_cast<int>(i % shape.kv_heads); };
-  const auto attend_at = [&](int thread, int64_t i, int64_t following) noexcept {
-    const unsigned char* next = following < count ? key(task, rows.sequences[item_of(following).begin],
-                                                        item_of(following).first, head_of(following))
-                                                  : nullptr;
-    attend_item(thread, task, item_of(i), head_of(i), next);
+  const auto first_key = [&](int64_t i) {
+    return key(task, rows.sequences[item_of(i).begin], item_of(i).first, head_of(i));
   };
   // Sequences' single rows go where the products took them, so that their queries and newest keys are in
   // reach.
   const int unit = static_cast<int>(items_.size()) == rows.count ? unit_rows(rows.count) * shape.kv_heads : 1;
-  pool_.each(static_cast<int>((count + unit - 1) / unit), [&](int thread, int u) noexcept {
-    const int64_t end = std::min<int64_t>(int64_t{u + 1} * unit, count);
-    for (int64_t i = int64_t{u} * unit; i < end; ++i) attend_at(thread, i, i + 1);
+  in_units(count, unit, [&](int thread, StaticRange mine) noexcept {
+    for (int64_t i = mine.begin; i < mine.end; ++i)
+      attend_item(thread, task, item_of(i), head_of(i), i + 1 < count ? first_key(i + 1) : nullptr);
   });
 }
 
@@ -286,9 +283,8 @@ const CpuBackend::RopeTable& CpuBackend::rope_table(const Rows& rows, const Atte
   t.positions.assign(rows.positions, rows.positions + rows.count);
   t.cosines.resize(count * static_cast<size_t>(half));
   t.sines.resize(t.cosines.size());
-  const int unit = unit_rows(rows.count);
-  pool_.each((rows.count + unit - 1) / unit, [&](int, int u) noexcept {
-    for (int64_t r = int64_t{u} * unit; r < std::min<int64_t>(int64_t{u + 1} * unit, rows.count); ++r) {
+  in_units(rows.count, unit_rows(rows.count), [&](int /*thread*/, StaticRange mine) noexcept {
+    for (int64_t r = mine.begin; r < mine.end; ++r) {
       for (int64_t i = 0; i < half; ++i) {
         // The angle is rounded to f32 before the cosine, as the checkpoints were trained with.
         const float angle = static_cast<float>(rows.positions[r]) * shape.inv_freq[i];

@@ -6,6 +6,7 @@
 // (Part).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -115,6 +116,14 @@ class CpuBackend final : public Backend {
   [[nodiscard]] int unit_rows(int rows) const noexcept {
     const int most = 4 * pool_.unit_team() * kUnitRows;
     return (rows + most - 1) / most * kUnitRows;
+  }
+  /// Calls body(thread, range) for ranges of `unit` that make up [0, count), as threads come to take them.
+  template <class Body>
+  void in_units(int64_t count, int unit, Body body) noexcept {
+    pool_.each(static_cast<int>((count + unit - 1) / unit), [&](int thread, int i) noexcept {
+      const int64_t begin = int64_t{i} * unit;
+      body(thread, StaticRange{begin, std::min(begin + unit, count)});
+    });
   }
   /// Runs body(part) for the parts of an operation that multiplies `rows` rows by `weights` (null ones
   /// aside).

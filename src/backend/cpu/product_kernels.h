@@ -17,6 +17,12 @@ constexpr int kScaleBytes(ScaleKind kind) {
   return kind == ScaleKind::kF32 ? 4 : 2;
 }
 
+/// Bytes of a group of a packed tile: scales, biases and codes.
+template <int kBits, ScaleKind kScale>
+constexpr int64_t group_bytes(int group) {
+  return 2 * kTileRows * kScaleBytes(kScale) + int64_t{kTileRows} * group * kBits / 8;
+}
+
 template <class S, ScaleKind kScale>
 typename S::F load_scales(const unsigned char* p) {
   if constexpr (kScale == ScaleKind::kF32) {
@@ -110,8 +116,7 @@ void stream_group(const unsigned char* p, int group, int64_t g, const TokenRows&
 template <class S, int kBits, ScaleKind kScale, int kFold, int kStreams, int kTokens>
 void stream_tiles(const unsigned char* tile, int64_t stride, int group, const TokenRows& x,
                   typename S::F (&acc)[kStreams][kTokens]) {
-  const int64_t block =
-      2 * kTileRows * kScaleBytes(kScale) + static_cast<int64_t>(kTileRows) * group * kBits / 8;
+  const int64_t block = group_bytes<kBits, kScale>(group);
   for (auto& stream : acc)
     for (auto& sum : stream) sum = S::zero();
   for (int64_t g = 0; g < x.groups; ++g, tile += block)
@@ -125,7 +130,7 @@ template <class S, int kBits, ScaleKind kScale>
 void unpack_panel(const PackedMatrix& w, int64_t tile, int tiles, int64_t group_begin, int64_t group_end,
                   unsigned char* codes, float* scales) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
-  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
+  const int64_t block = group_bytes<kBits, kScale>(w.group);
   for (int t = 0; t < tiles; ++t) {
     const unsigned char* p = w.data + (tile + t) * w.tile_bytes + group_begin * block;
     unsigned char* out = codes + t * 64;
@@ -360,7 +365,7 @@ void add_outliers(const ProductArgs& args, int64_t tile) {
   const PackedMatrix& w = *args.w;
   const Activations& a = *args.a;
   const int group_shift = __builtin_ctz(static_cast<unsigned>(w.group));
-  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
+  const int64_t block = group_bytes<kBits, kScale>(w.group);
   const unsigned char* data = w.data + tile * w.tile_bytes;
   for (int token = 0; token < a.rows; ++token) {
     const Outlier* outlier = a.outliers + token * a.outlier_stride;
@@ -390,7 +395,7 @@ void add_outliers_by_panel(const ProductArgs& args, int64_t tile) {
   constexpr int kMostTokens = 512;
   const PackedMatrix& w = *args.w;
   const Activations& a = *args.a;
-  const int64_t block = 2 * kHeader + int64_t{kTileRows} * w.group * kBits / 8;
+  const int64_t block = group_bytes<kBits, kScale>(w.group);
   auto* panel = reinterpret_cast<float*>(args.panel);
   for (int first = 0; first < a.rows; first += kMostTokens) {
     const int count = a.rows - first < kMostTokens ? a.rows - first : kMostTokens;
@@ -489,8 +494,7 @@ struct Product {
     const int64_t groups = w.cols / w.group;
     constexpr int64_t kPanelColumns = kPanelCodes / (kTiles * kTileRows);
     const int64_t step = kPanelColumns / w.group > 0 ? kPanelColumns / w.group : 1;
-    const int64_t group_bytes =
-        2 * kTileRows * kScaleBytes(kScale) + int64_t{kTileRows} * w.group * kBits / 8;
+    const int64_t block = group_bytes<kBits, kScale>(w.group);
     const int64_t token_blocks = (args.a->rows + S::kDotTokens - 1) / S::kDotTokens;
     unsigned char* codes = args.panel;
     auto* scales = reinterpret_cast<float*>(args.panel + kTiles * kTileRows * step * w.group);
@@ -498,8 +502,8 @@ struct Product {
       const int64_t end = g + step < groups ? g + step : groups;
       unpack_panel<S, kBits, kScale>(w, tile, kTiles, g, end, codes, scales);
       const unsigned char* next =
-          w.data + tile * w.tile_bytes + (end < groups ? end * group_bytes : kTiles * w.tile_bytes);
-      PanelAhead ahead{next, next + kTiles * (end - g) * group_bytes, kTiles * group_bytes / token_blocks};
+          w.data + tile * w.tile_bytes + (end < groups ? end * block : kTiles * w.tile_bytes);
+      PanelAhead ahead{next, next + kTiles * (end - g) * block, kTiles * block / token_blocks};
       multiply(codes, scales, g, end, ahead);
     }
     if (args.a->outlier_counts == nullptr) return;

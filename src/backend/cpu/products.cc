@@ -54,9 +54,7 @@ void CpuBackend::in_parts(int rows, std::span<const Weight* const> weights, Body
     });
     return;
   }
-  const int unit = unit_rows(rows);
-  pool_.each((rows + unit - 1) / unit, [&](int thread, int i) noexcept {
-    const StaticRange own{int64_t{i} * unit, std::min<int64_t>(int64_t{i + 1} * unit, rows)};
+  in_units(rows, unit_rows(rows), [&](int thread, StaticRange own) noexcept {
     body(Part{thread, own, own, true});
   });
 }
