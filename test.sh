@@ -10,24 +10,27 @@ tools/install-dependencies.sh test
 jobs=$(nproc)
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
-for preset in release asan; do
-  step "building: $preset"
-  tools/configure-whole.sh "$preset"
-  cmake --build --preset "$preset" -j "$jobs" | tail -n 1
-  step "testing: $preset"
-  ctest --preset "$preset" -j "$jobs" --progress | tail -n 15
-done
+cuda=()
+if command -v nvcc >/dev/null; then cuda=(-DFACET_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90a-real); fi  # the H100 alone
 
-if command -v nvcc >/dev/null; then
-  step "building: CUDA, for the H100's generation alone"
-  cmake --preset cuda-check >/dev/null
-  cmake --build --preset cuda-check -j "$jobs" --target facet cuda_test | tail -n 1
+step "building: release"
+tools/configure-whole.sh release "${cuda[@]}"
+cmake --build --preset release -j "$jobs" | tail -n 1
+step "testing: release"
+CUDA_VISIBLE_DEVICES=-1 ctest --preset release -E '^(Cuda|KernelTrace|Odd/Cuda|Shapes/Cuda)' -j "$jobs" --progress | tail -n 15
+if [ -x build/release/bin/cuda_test ]; then
   step "testing: CUDA"
-  build/cuda-check/bin/facet doctor | grep '^gpu'
-  build/cuda-check/bin/cuda_test --gtest_brief=1
+  build/release/bin/facet doctor | grep '^gpu'
+  build/release/bin/cuda_test --gtest_brief=1
 else
   step "CUDA: not compiled, for nvcc is not installed"
 fi
+
+step "building: asan"
+tools/configure-whole.sh asan
+cmake --build --preset asan -j "$jobs" | tail -n 1
+step "testing: asan"
+ctest --preset asan -j "$jobs" --progress | tail -n 15
 
 step "fuzzing, a few seconds a target"
 tools/fuzz.sh 5

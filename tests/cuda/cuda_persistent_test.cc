@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/persistent_step.h"
 #include "cuda/two_backends.h"
 #include "model/spec.h"
 
@@ -223,13 +224,23 @@ TEST_F(CudaPersistent, SharedKeysAndWideMlps) {
 TEST_F(CudaPersistent, Batches) {
   compare({kAllKinds, {37, 600}});
   compare({kAllKinds, {0, 129, 511}});
-  compare({kAllKinds, {1023, 5, 512, 64}});
+  compare({kAllKinds, {800, 5, 512, 64}});
+}
+
+/// Full attention as a kernel of its own, between launches of a span of layers each: keys that an earlier
+/// span has stored, and (the third) keys of the span itself.
+TEST_F(CudaPersistent, LongContexts) {
+  compare({kAllKinds, {cuda::kSpansContext}});
+  compare({kAllKinds, {5000, 5, 4000, 64}});
+  compare({{{512, 0}, {}, {256, 512, 12288, true}}, {4100, 3500}});
+  compare({{{}, {}, {512, 0}}, {3999}, Encoding::kAffine8, Encoding::kAffine8});
 }
 
 TEST_F(CudaPersistent, RepeatsItself) {
-  for (const auto& positions : {std::vector<int>{600}, std::vector<int>{600, 600, 600, 600}}) {
+  for (const auto& positions : {std::vector<int>{600}, std::vector<int>{600, 600, 600, 600},
+                                std::vector<int>{3700}, std::vector<int>{1500, 1500, 1500, 1500}}) {
     StepCase c{kAllKinds, positions};
-    c.times = 1000;
+    c.times = positions[0] < 1000 ? 1000 : 300;
     compare(c);
   }
 }

@@ -87,7 +87,8 @@ struct TopScratch {
 void top(const float* logits, int rows, int width, int count, const TopScratch& scratch, int32_t* ids,
          float* values, cudaStream_t stream);
 
-constexpr int kMostClusters = 16;  ///< over all rows and K/V heads, where there is a choice
+/// Over all rows and K/V heads, where there is a choice: what an H100 has room for at once.
+constexpr int kMostClusters = 14;
 /// Floats that a cluster leaves of a query head: its values, the top and the sum, and to the next 16 bytes.
 __host__ __device__ constexpr int64_t partial_width(int head_dim) {
   return head_dim + 4;
@@ -109,6 +110,7 @@ struct DecodeAttention {
   float* partial = nullptr;  ///< [rows, q_heads, clusters, partial_width], for more than one cluster
   int* arrived = nullptr;    ///< [rows, q_heads], zero before and after
   Fragments out;             // [rows, q_heads · head_dim]
+  float* values = nullptr;   ///< likewise, instead of `out`, where not null
 };
 [[nodiscard]] bool serves_decode(const AttentionShape& shape, KvType type) noexcept;
 /// Clusters for a step whose last position is `position`.

@@ -26,7 +26,7 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kCluster = 8;
 constexpr int kHeads = 8;                   // query heads of a K/V head, at most
 [[maybe_unused]] constexpr int kKeys = 16;  // of a warp at once
-constexpr int kKeysPerCluster = 1024;
+constexpr int kKeysPerCluster = 512;
 
 /// Shared memory of a block.
 template <int kHeadDim>
@@ -290,9 +290,13 @@ __device__ inline void write_head(const DecodeAttention& args, int64_t r, int kv
     }
   }
   if (!active) return;
-  // As fragments of the projection's input.
   const float inverse = 1.0F / sum;
   value = {value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse};
+  if (args.values != nullptr) {
+    reinterpret_cast<float4*>(args.values + query * kHeadDim)[thread] = value;
+    return;
+  }
+  // As fragments of the projection's input.
   float eight[8];
   share_columns(value, __activemask(), eight);  // whole warps
   const bool odd = thread % 2 == 1;
@@ -497,7 +501,7 @@ int decode_clusters(const AttentionShape& shape, int position, int rows) noexcep
   const int most = std::max(1, kMostClusters / (rows * shape.kv_heads));
   int clusters = 1;
   while (clusters < wanted && clusters < most) clusters *= 2;
-  return clusters;
+  return std::min(clusters, most);
 }
 
 void decode_attention(const DecodeAttention& args, cudaStream_t stream) {

@@ -15,7 +15,6 @@ void DecodePath::take_in(DeviceWeight& weight) {
 void DecodePath::reserve(Backend& backend, const Limits& limits) {
   limits_ = limits;
   reset();
-  persistent_.reserve(backend, limits);
   ready_ = weights_served_ && device_.launches_dependent() && limits.experts == 0 &&
            limits.hidden % kTileColumns == 0 && limits.q_width % kTileColumns == 0 &&
            limits.ffn_dim % kTileColumns == 0;
@@ -56,6 +55,7 @@ void DecodePath::reserve(Backend& backend, const Limits& limits) {
   m_ = {reinterpret_cast<uint4*>(m), limits.ffn_dim / 8};
   ple_m_ = {reinterpret_cast<uint4*>(ple_m), limits.ple_width / 8};
   arrived_ = reinterpret_cast<int*>(arrived);
+  persistent_.reserve(backend, limits, {k_, v_, attended, partial_, arrived_});
 }
 
 bool DecodePath::takes(const StepShape& shape) const noexcept {
@@ -65,9 +65,8 @@ bool DecodePath::takes(const StepShape& shape) const noexcept {
 int64_t DecodePath::recording_key(const StepShape& shape) const noexcept {
   AttentionShape full;
   full.kv_heads = 1;
-  const int64_t persistent = shape.last_position < kPersistentContext ? 1 : 0;
-  return persistent << 40 | int64_t{shape.rows} << 32 |
-         decode_clusters(full, shape.last_position, shape.rows);
+  const int64_t in_spans = runs_in_spans(shape) ? 1 : 0;
+  return in_spans << 40 | int64_t{shape.rows} << 32 | decode_clusters(full, shape.last_position, shape.rows);
 }
 
 /// The residual stream x for a kernel that reads it; afterwards its values are in `sum`, or still at home.

@@ -57,7 +57,7 @@ class DecodePath {
   void reset() noexcept;
   /// A step that takes() comes, and its kernels are issued; `recording`: not for the first time.
   void begin(const StepShape& shape, bool recording) noexcept {
-    if (shape.last_position < kPersistentContext) persistent_.begin(recording_key(shape), recording);
+    persistent_.begin(shape, recording_key(shape), recording);
   }
 
  private:

@@ -10,7 +10,7 @@ constexpr int kWorkers = 12;  ///< warps that share the keys, and a block's prod
 
 /// Keys in a chunk of the tape: one or two a warp.
 __host__ __device__ constexpr int keys_in_chunk(int head_dim) {
-  return kWorkers * 512 / head_dim;
+  return head_dim == 512 ? kWorkers : 2 * kWorkers;
 }
 
 /// Of attention: a head's values, the top and the sum.

@@ -10,10 +10,11 @@ namespace facet::cuda::persistent {
 
 /// Tells every gather's barrier how much its next phase will bring as soon as the last one has ended. One
 /// thread that does nothing else, so that no worker is late for it.
-template <int kRows>
+template <int kRows, bool kInSpans>
 __device__ void expect_gathers(const PersistentStep& step, Memory<kRows>& memory, const Portions& portions) {
   wait_for_previous();
-  const BlockKeys<kRows> keys(step, portions.rank);
+  const LayerSpan span = span_of<kInSpans>(step);
+  const BlockKeys<kRows> keys(step, span.begin, portions.rank);
   const int sums = step.rows * (kHidden + kBlocks * kSumWarps) * 4;
   uint32_t begun = 0;
   uint32_t parities = 0;
@@ -26,12 +27,14 @@ __device__ void expect_gathers(const PersistentStep& step, Memory<kRows>& memory
     barrier_expect(&memory.gathers[gather], bytes);
   };
 #pragma unroll 1
-  for (int l = 0; l < step.layer_count; ++l) {
+  for (int l = span.begin; l < span.end - (span.ends_projected ? 1 : 0); ++l) {
     const PersistentLayer& layer = memory.layers[l];
     const int units = cluster_units(layer.ffn_dim, portions.helper());
     if (!portions.helper()) {
-      expect(kQueries, (layer.owns_kv && keys.of(layer).newest ? 3 : 1) * layer.head_dim * 4);
-      expect(kPartials, kBlocks * (layer.head_dim * 4 + 8));
+      if (!span.begins_attended || l > span.begin) {
+        expect(kQueries, (layer.owns_kv && keys.of(layer).newest ? 3 : 1) * layer.head_dim * 4);
+        expect(kPartials, kBlocks * (layer.head_dim * 4 + 8));
+      }
       expect(kPleMiddle, step.rows * 4 * Shape::kPleDim);
     }
     expect(kMiddle, step.rows * 4 * units);

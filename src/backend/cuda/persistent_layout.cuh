@@ -145,6 +145,13 @@ struct Portions {
   }
 };
 
+/// A launch's layers; of a kernel for whole steps known where it is compiled.
+template <bool kInSpans>
+__device__ LayerSpan span_of(const PersistentStep& step) {
+  if constexpr (kInSpans) return step.span;
+  return {0, step.layer_count, false, false};
+}
+
 /// The row of the step whose keys a block looks at, and which of them: [begin, end) of those before the
 /// step's own, and whether the own one, too.
 template <int kRows>
@@ -152,8 +159,9 @@ class BlockKeys {
  public:
   static constexpr int kSpans = kBlocks / kRows;  // blocks that share a row's keys
 
-  /// After wait_for_previous().
-  __device__ BlockKeys(const PersistentStep& step, int rank) : span_(rank % kSpans) {
+  /// `first_layer`: of this launch.
+  __device__ BlockKeys(const PersistentStep& step, int first_layer, int rank)
+      : span_(rank % kSpans), first_layer_(first_layer) {
     const int row = rank / kSpans;
     if (row >= step.rows) return;
     position = step.positions[row];
@@ -168,8 +176,11 @@ class BlockKeys {
     if (position < 0) return {0, 0, false};
     const int first = layer.window > 0 ? max(0, position - layer.window + 1) : 0;
     const int64_t count = position + 1 - first;
+    // What an earlier launch of the step has stored is a key like the others.
+    const bool stored = first_layer_ > 0 && layer.kv_source < first_layer_;
     return {first + static_cast<int>(count * span_ / kSpans),
-            min(first + static_cast<int>(count * (span_ + 1) / kSpans), position), span_ + 1 == kSpans};
+            min(first + static_cast<int>(count * (span_ + 1) / kSpans), position + (stored ? 1 : 0)),
+            !stored && span_ + 1 == kSpans};
   }
   /// Where a position lies in the cache: rows of one head.
   [[nodiscard]] __device__ int64_t slot(const PersistentLayer& layer, int at) const {
@@ -183,6 +194,7 @@ class BlockKeys {
 
  private:
   int span_;
+  int first_layer_;
 };
 
 }  // namespace facet::cuda::persistent

@@ -6,9 +6,10 @@ namespace facet::cuda {
 
 using Shape = PersistentShape;
 
-void PersistentPath::reserve(Backend& backend, const Limits& limits) {
+void PersistentPath::reserve(Backend& backend, const Limits& limits, const AttentionScratch& scratch) {
   end();
   steps_.clear();
+  scratch_ = scratch;
   ready_ = device_.hopper() && limits.hidden == Shape::kHidden;
   if (!ready_) return;
   constexpr size_t kExchangeBytes = kExchangePairs * sizeof(TaggedPair);
@@ -17,18 +18,19 @@ void PersistentPath::reserve(Backend& backend, const Limits& limits) {
   exchanges_done_ = reinterpret_cast<uint32_t*>(memory_.get() + kExchangeBytes);
 }
 
-void PersistentPath::begin(int64_t key, bool recording) noexcept {
+void PersistentPath::begin(const StepShape& shape, int64_t key, bool recording) noexcept {
   end();
   if (!ready_) return;
   if (recording) {
     const auto found = steps_.find(key);
-    if (found == steps_.end() || found->second.rows == 0) return;
+    if (found == steps_.end() || found->second.kernel.rows == 0) return;
     mode_ = Mode::kReplace;
     step_ = &found->second;
     return;
   }
   mode_ = Mode::kNote;
   fits_ = true;
+  in_spans_ = runs_in_spans(shape);
   step_ = &steps_[key];
   *step_ = {};
 }
@@ -52,32 +54,33 @@ void PersistentPath::require(bool condition) noexcept {
 void PersistentPath::take(LayerMatrix which, const Weight& w, int64_t rows, int64_t cols) noexcept {
   const TileMatrix& m = tiles(w);
   const bool of_ple = which == kPleGate || which == kPleProjection;
-  Codes& codes = of_ple ? step_->ple_codes : step_->codes;
-  int& group_shift = of_ple ? step_->ple_group_shift : step_->group_shift;
-  if (step_->layer_count == 0 && (which == kQ || which == kPleGate)) {
+  Codes& codes = of_ple ? kernel().ple_codes : kernel().codes;
+  int& group_shift = of_ple ? kernel().ple_group_shift : kernel().group_shift;
+  if (kernel().layer_count == 0 && (which == kQ || which == kPleGate)) {
     codes = m.codes_kind;
     group_shift = m.group_shift;
   }
   require(m.codes != nullptr && m.rows == rows && m.cols() == cols && m.codes_kind == codes &&
           m.group_shift == group_shift);
-  step_->matrices[step_->layer_count][which] = {m.codes, m.pairs};
+  kernel().matrices[kernel().layer_count][which] = {m.codes, m.pairs};
 }
 
 bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
   if (mode_ != Mode::kNote) return mode_ == Mode::kReplace;
-  if (step_->layer_count == 0) {
-    step_->x = const_cast<float*>(x);  // writable to the operations that follow
-    step_->rows = rows.count;
-    step_->positions = rows.positions;
-    step_->sequences = rows.sequences;
-    step_->eps = args.eps;
-    step_->attention_scale = args.shape.scale;
+  if (kernel().layer_count == 0) {
+    kernel().x = const_cast<float*>(x);  // writable to the operations that follow
+    kernel().rows = rows.count;
+    kernel().positions = rows.positions;
+    kernel().sequences = rows.sequences;
+    kernel().eps = args.eps;
+    kernel().attention_scale = args.shape.scale;
   }
   const AttentionShape& shape = args.shape;
-  require(step_->layer_count < kPersistentLayers && rows.count <= kPersistentRows && args.q != nullptr &&
-          args.q_norm != nullptr && args.input_norm != nullptr && step_->x == x && step_->eps == args.eps &&
-          step_->attention_scale == shape.scale && shape.q_heads == Shape::kHeads &&
-          shape.kv_heads == Shape::kKvHeads && args.kv.type == KvType::kBF16);
+  require(kernel().layer_count < kPersistentLayers && rows.count <= kPersistentRows && args.q != nullptr &&
+          args.q_norm != nullptr && args.input_norm != nullptr && kernel().x == x &&
+          kernel().eps == args.eps && kernel().attention_scale == shape.scale &&
+          shape.q_heads == Shape::kHeads && shape.kv_heads == Shape::kKvHeads &&
+          args.kv.type == KvType::kBF16);
   if (!expects(Next::kQkv)) return false;
   PersistentLayer& to = layer();
   to.head_dim = shape.head_dim;
@@ -99,15 +102,44 @@ bool PersistentPath::qkv_rope_store(const float* x, const Rows& rows, const QkvA
     to.k_norm = args.k_norm;
     to.v_norm = args.v_norm;
     owner_[kind] = args.kv.k;
+    owner_layer_[kind] = kernel().layer_count;
   }
+  to.kv_source = owner_layer_[kind];
   // The step's own keys are at hand only of the last layer of a kind that made some.
   require(owner_[kind] == args.kv.k);
-  if (step_->inv_freq[kind] == nullptr) {
-    step_->inv_freq[kind] = shape.inv_freq;
-    step_->head_dim[kind] = shape.head_dim;
+  if (kernel().inv_freq[kind] == nullptr) {
+    kernel().inv_freq[kind] = shape.inv_freq;
+    kernel().head_dim[kind] = shape.head_dim;
   }
-  require(step_->inv_freq[kind] == shape.inv_freq);
+  require(kernel().inv_freq[kind] == shape.inv_freq);
+  if (in_spans_ && shape.window == 0) note_attention(rows, args);
   return false;
+}
+
+void PersistentPath::note_attention(const Rows& rows, const QkvArgs& args) {
+  require(serves_decode(args.shape, args.kv.type) && (kernel().q == nullptr || kernel().q == args.q_out));
+  kernel().q = args.q_out;
+  kernel().k = scratch_.k;
+  kernel().v = scratch_.v;
+  kernel().attended = scratch_.attended;
+  DecodeAttention attention;
+  attention.shape = args.shape;
+  attention.q = args.q_out;
+  attention.q_norm = args.q_norm;
+  if (args.k != nullptr) {
+    attention.k = scratch_.k;
+    attention.v = scratch_.v;
+    attention.k_norm = args.k_norm;
+    attention.v_norm = args.v_norm;
+  }
+  attention.eps = args.eps;
+  attention.rows = rows;
+  attention.kv = args.kv;
+  attention.clusters = decode_clusters(args.shape, rows.last_position, rows.count);
+  attention.partial = scratch_.partial;
+  attention.arrived = scratch_.arrived;
+  attention.values = scratch_.attended;
+  step_->attention.emplace_back(kernel().layer_count, attention);
 }
 
 bool PersistentPath::attend() noexcept {
@@ -150,8 +182,8 @@ bool PersistentPath::per_layer_embed(const PerLayerArgs& args) noexcept {
   layer().post_ple_norm = args.post_norm;
   layer().ple_inputs = args.inputs;
   layer().layer_scalar = args.layer_scalar;
-  step_->ple_stride = static_cast<int>(args.inputs_stride);
-  ++step_->layer_count;
+  kernel().ple_stride = static_cast<int>(args.inputs_stride);
+  ++kernel().layer_count;
   return false;
 }
 
@@ -159,18 +191,33 @@ bool PersistentPath::rms_norm(const float* x, const float* weight, float* out) n
   if (mode_ == Mode::kOff) return false;
   const bool replace = mode_ == Mode::kReplace;
   if (replace) {
-    persistent_step(*step_, stream_);
+    launch();
     ++launches_;
   } else {
-    require(next_ == Next::kQkv && step_->x == x && weight != nullptr && out != x);
-    step_->final_norm = weight;
-    step_->out = out;
-    step_->exchange = exchange_;
-    step_->exchanges_done = exchanges_done_;
-    if (!fits_ || !serves_persistent(*step_)) step_->rows = 0;
+    require(next_ == Next::kQkv && kernel().x == x && weight != nullptr && out != x);
+    kernel().final_norm = weight;
+    kernel().out = out;
+    kernel().exchange = exchange_;
+    kernel().exchanges_done = exchanges_done_;
+    if (!fits_ || !serves_persistent(step_->kernel)) kernel().rows = 0;
   }
   end();
   return replace;
+}
+
+void PersistentPath::launch() const noexcept {
+  PersistentStep part = step_->kernel;
+  for (const auto& [layer, attention] : step_->attention) {
+    part.span.end = layer + 1;
+    part.span.ends_projected = true;
+    persistent_step(part, stream_);
+    decode_attention(attention, stream_);
+    part.span.begin = layer;
+    part.span.begins_attended = true;
+  }
+  part.span.end = part.layer_count;
+  part.span.ends_projected = false;
+  persistent_step(part, stream_);
 }
 
 }  // namespace facet::cuda

@@ -3,13 +3,19 @@
 // The forward pass speaks in operations. The first time a step of a kind comes, they run as kernels of their
 // own, and are noted; if they were what the kernel computes, then from the next time on they are left out,
 // and the kernel is launched at the last of them. It is recorded as part of a graph, so that is once.
+//
+// A step of long contexts runs in spans: full attention goes to a kernel that reads every key once for all
+// heads, and the layers between two of those are a launch each.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "backend/backend.h"
+#include "backend/cuda/decode.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/persistent_step.h"
 
@@ -19,11 +25,19 @@ class PersistentPath {
  public:
   PersistentPath(const Device& device, cudaStream_t stream) : device_(device), stream_(stream) {}
 
+  /// Memory for attention by a kernel of its own.
+  struct AttentionScratch {
+    float *k, *v;     ///< [rows, kv_width]
+    float* attended;  ///< [rows, q_width]
+    float* partial;   ///< as of DecodeAttention, like the next
+    int* arrived;
+  };
+
   /// Forgets all steps. Throws Error{kDevice} when memory is short.
-  void reserve(Backend& backend, const Limits& limits);
+  void reserve(Backend& backend, const Limits& limits, const AttentionScratch& scratch);
 
   /// The next operations are a step's that has this key. `recording`: the second such step, or a later one.
-  void begin(int64_t key, bool recording) noexcept;
+  void begin(const StepShape& shape, int64_t key, bool recording) noexcept;
   /// The next operations are none of a step's that could be noted.
   void end() noexcept;
 
@@ -45,7 +59,10 @@ class PersistentPath {
   [[nodiscard]] bool expects(Next which) noexcept;
   void require(bool condition) noexcept;
   void take(LayerMatrix which, const Weight& w, int64_t rows, int64_t cols) noexcept;
-  [[nodiscard]] PersistentLayer& layer() noexcept { return step_->layers[step_->layer_count]; }
+  [[nodiscard]] PersistentStep& kernel() noexcept { return step_->kernel; }
+  [[nodiscard]] PersistentLayer& layer() noexcept { return kernel().layers[kernel().layer_count]; }
+  void note_attention(const Rows& rows, const QkvArgs& args);
+  void launch() const noexcept;
 
   const Device& device_;
   cudaStream_t stream_;
@@ -54,13 +71,21 @@ class PersistentPath {
   TaggedPair* exchange_ = nullptr;
   uint32_t* exchanges_done_ = nullptr;
 
-  std::map<int64_t, PersistentStep> steps_;  // by key; rows of 0: none for the kernel
+  struct Step {
+    PersistentStep kernel;  // rows of 0: none for the kernel
+    std::vector<std::pair<int, DecodeAttention>>
+        attention;  // by layer: those that kernels of their own compute
+  };
+  AttentionScratch scratch_{};
+  bool in_spans_ = false;
+  std::map<int64_t, Step> steps_;  // by key
   Mode mode_ = Mode::kOff;
-  PersistentStep* step_ = nullptr;
+  Step* step_ = nullptr;
   Next next_ = Next::kQkv;
   bool fits_ = false;  // so far
   int64_t launches_ = 0;
   const std::byte* owner_[2] = {};  // by kind: the keys of the last layer that has its own
+  int owner_layer_[2] = {};
 };
 
 }  // namespace facet::cuda

@@ -10,16 +10,18 @@ namespace {
 using namespace persistent;
 
 /// Of the parameters; as a constant, each lane would wait for the others.
-__device__ void copy_layers(const PersistentStep& step, PersistentLayer* to) {
+__device__ void copy_layers(const PersistentStep& step, const LayerSpan& span, PersistentLayer* to) {
   static_assert(sizeof(PersistentLayer) % sizeof(uint64_t) == 0);
   const uint64_t* from = reinterpret_cast<const uint64_t*>(step.layers);
   asm("" : "+l"(from));  // a generic address, as the compiler sees it
-  const int count = step.layer_count * static_cast<int>(sizeof(PersistentLayer) / sizeof(uint64_t));
-  for (auto i = static_cast<int>(threadIdx.x); i < count; i += kThreads)
+  constexpr int kWords = sizeof(PersistentLayer) / sizeof(uint64_t);
+  const int end =
+      min(span.end + 1, step.layer_count) * kWords;  // the next layer's norm follows the last's sum
+  for (int i = span.begin * kWords + static_cast<int>(threadIdx.x); i < end; i += kThreads)
     reinterpret_cast<uint64_t*>(to)[i] = from[i];
 }
 
-template <Codes kCodes, Codes kPleCodes, int kRows>
+template <Codes kCodes, Codes kPleCodes, int kRows, bool kInSpans>
 __global__ void __launch_bounds__(kThreads, 1)
     persistent_step_kernel(const __grid_constant__ PersistentStep step) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL  // registers can be moved between warps there only
@@ -30,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (uint64_t& gather : memory.gathers) barrier_init(&gather, 1);
     publish_barriers();
   }
-  copy_layers(step, memory.layers);
+  copy_layers(step, span_of<kInSpans>(step), memory.layers);
   cluster_barrier();
   const Portions portions{cluster_index(), cluster_rank()};
   auto* const second_sums = reinterpret_cast<float*>(shared + kRingBegin<kRows>);
@@ -40,16 +42,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x >= kWorkerThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kWriterRegisters));
     if (threadIdx.x == kWorkerThreads)
-      write_tape<kCodes, kPleCodes, kRows>(
+      write_tape<kCodes, kPleCodes, kRows, kInSpans>(
           step, memory.layers, portions,
           TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows> - kept)));
     else if (threadIdx.x == kWorkerThreads + kWarp)
-      expect_gathers<kRows>(step, memory, portions);
+      expect_gathers<kRows, kInSpans>(step, memory, portions);
     __syncwarp();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kWorkerRegisters));
     wait_for_previous();
-    Worker<kCodes, kPleCodes, kRows> worker(step, portions, memory, second_sums, ring);
+    Worker<kCodes, kPleCodes, kRows, kInSpans> worker(step, portions, memory, second_sums, ring);
     worker.run();
     exchanges = worker.exchanges();
   }
@@ -63,11 +65,16 @@ struct Variant {
   Codes codes, ple_codes;
   int rows;
   void (*kernel)(PersistentStep);
+  void (*kernel_in_spans)(PersistentStep);
   int ring_bytes;
 };
 template <Codes kCodes, Codes kPleCodes, int kRows>
 constexpr Variant variant() {
-  return {kCodes, kPleCodes, kRows, persistent_step_kernel<kCodes, kPleCodes, kRows>,
+  return {kCodes,
+          kPleCodes,
+          kRows,
+          persistent_step_kernel<kCodes, kPleCodes, kRows, false>,
+          persistent_step_kernel<kCodes, kPleCodes, kRows, true>,
           kRingBytes<kRows> - kSecondSums<kRows>};
 }
 
@@ -80,6 +87,10 @@ const Variant* find_variant(const PersistentStep& step) noexcept {
   for (const Variant& v : kVariants)
     if (v.codes == step.codes && v.ple_codes == step.ple_codes && step.rows <= v.rows) return &v;
   return nullptr;
+}
+/// A launch of some of the layers, or of all, for which there is one that need not ask.
+auto kernel_of(const Variant& v, const PersistentStep& step) noexcept {
+  return step.attended != nullptr ? v.kernel_in_spans : v.kernel;
 }
 
 LaunchShape launch_shape() {
@@ -110,11 +121,11 @@ bool serves_persistent(const PersistentStep& step) noexcept {
     return 2 * kHidden / kTileColumns * tile_vectors(codes) * kWarp * static_cast<int>(sizeof(uint4)) * 9 / 8;
   };
   return v->ring_bytes >= std::max(chunk_bytes(step.codes), chunk_bytes(step.ple_codes)) &&
-         resident_clusters(reinterpret_cast<const void*>(v->kernel), launch_shape()) >= kClusters;
+         resident_clusters(reinterpret_cast<const void*>(kernel_of(*v, step)), launch_shape()) >= kClusters;
 }
 
 void persistent_step(const PersistentStep& step, cudaStream_t stream) {
-  launch_dependent(find_variant(step)->kernel, launch_shape(), stream, step);
+  launch_dependent(kernel_of(*find_variant(step), step), launch_shape(), stream, step);
 }
 
 }  // namespace facet::cuda

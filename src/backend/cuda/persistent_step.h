@@ -33,9 +33,9 @@ struct PersistentShape {
   static constexpr int kMostHead = 512;
 };
 constexpr int kPersistentRows = 4;  ///< most rows of a step
-/// Positions from which a step is faster kernel by kernel: eight clusters read the keys of a full layer each
-/// on its own.
-constexpr int kPersistentContext = 12288;
+/// Positions of one row from which a step is faster in spans (below): in the kernel, eight clusters read the
+/// keys of a full layer each on its own. Of several rows, a quarter: fewer blocks share a row's.
+constexpr int kSpansContext = 3600;
 constexpr int kPersistentLayers = 40;  ///< most layers: they are kernel parameters
 
 /// Two values, each with the number of its exchange.
@@ -73,6 +73,7 @@ struct PersistentLayer {
   int head_dim = 0;
   int window = 0;
   int ffn_dim = 0;
+  int kv_source = 0;  // the layer whose keys it attends to
   // The cache; bf16.
   std::byte* k_cache = nullptr;
   std::byte* v_cache = nullptr;
@@ -83,10 +84,20 @@ struct PersistentLayer {
   [[nodiscard]] __host__ __device__ int kind() const { return window > 0 ? 0 : 1; }
 };
 
+/// The layers of one launch: all, or those between two attentions that a kernel of their own computes, over
+/// all multiprocessors (decode.h). Then the first layer begins behind its attention, or the last ends before
+/// it.
+struct LayerSpan {
+  int begin = 0, end = 0;
+  bool begins_attended = false;
+  bool ends_projected = false;
+};
+
 struct PersistentStep {
   PersistentLayer layers[kPersistentLayers];
   LayerMatrices matrices[kPersistentLayers];
   int layer_count = 0;
+  LayerSpan span;
   int rows = 0;
   Codes codes = Codes::kQ4,
         ple_codes = Codes::kQ8;  ///< of the layers' products, of the per-layer embedding's
@@ -100,7 +111,11 @@ struct PersistentStep {
   const int32_t* sequences = nullptr;
   float* x = nullptr;  // [rows, hidden]: in, and the last layer's out
   const float* final_norm = nullptr;
-  float* out = nullptr;                // [rows, hidden]: rms(x) · final_norm
+  float* out = nullptr;  // [rows, hidden]: rms(x) · final_norm, of the last span
+  // Of a layer that another kernel attends: q [rows, heads · head_dim], k and v [rows, head_dim] as
+  // projected, and what comes back, like q.
+  float *q = nullptr, *k = nullptr, *v = nullptr;
+  const float* attended = nullptr;     // null: the launch is of all layers
   TaggedPair* exchange = nullptr;      // kExchangePairs, zero before the first step
   uint32_t* exchanges_done = nullptr;  // likewise
 };
@@ -111,6 +126,10 @@ constexpr int kPersistentClusters = 14;
 /// more.
 constexpr int64_t kExchangePairs = int64_t{PersistentShape::kHeads + 2 * kPersistentClusters + 1} *
                                    kPersistentRows * PersistentShape::kHidden / 2;
+
+[[nodiscard]] inline bool runs_in_spans(const StepShape& shape) noexcept {
+  return int64_t{shape.last_position} * (shape.rows > 1 ? kPersistentRows : 1) >= kSpansContext;
+}
 
 /// Whether this device can hold the whole grid at once, and has the kernel for these sizes and codes.
 [[nodiscard]] bool serves_persistent(const PersistentStep& step) noexcept;

@@ -71,21 +71,26 @@ __device__ void put_keys(TapeWriter& tape, const PersistentLayer& layer, const B
   }
 }
 
-template <Codes kCodes, Codes kPleCodes, int kRows>
+template <Codes kCodes, Codes kPleCodes, int kRows, bool kInSpans>
 __device__ void write_tape(const PersistentStep& step, const PersistentLayer* layers,
                            const Portions& portions, TapeWriter tape) {
-  wait_for_previous();
-  const BlockKeys<kRows> keys(step, portions.rank);
+  const LayerSpan span = span_of<kInSpans>(step);
+  const BlockKeys<kRows> keys(step, span.begin, portions.rank);  // positions were uploaded before the step
 #pragma unroll 1
-  for (int l = 0; l < step.layer_count; ++l) {
+  for (int l = span.begin; l < span.end; ++l) {
     const PersistentLayer& layer = layers[l];
     const LayerMatrices& matrices = step.matrices[l];
+    const bool attended = span.begins_attended && l == span.begin;
+    const int end = span.ends_projected && l + 1 == span.end ? kO : kLayerMatrices;
 #pragma unroll 1
-    for (int m = 0; m < kLayerMatrices; ++m) {
+    for (int m = attended ? kO : kQ; m < end; ++m) {
       if (portions.helper() && m != kGate && m != kDown) continue;
       if (m == kGate) put_gate_up<kCodes>(tape, matrices, portions.of(m, layer), step.group_shift);
       if (m == kGate || m == kUp) continue;
-      if (m == kO) put_keys<kRows>(tape, layer, keys);
+      if (m == kO && !attended) {
+        wait_for_previous();  // weights need not
+        put_keys<kRows>(tape, layer, keys);
+      }
       const TapeMatrix& matrix = matrices[m];
       if (matrix.codes == nullptr) continue;
       if (kCodes == kPleCodes || m < kPleGate)

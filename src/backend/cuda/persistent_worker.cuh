@@ -26,13 +26,17 @@ __device__ inline float2 plus(const float2& a, const float2& b) {
 struct LayerSizes {
   int head_dim, units, kind;
   bool owns_kv, last;
+  bool attended;   // another kernel has computed the attention
+  bool projected;  // another kernel will
 
-  __device__ LayerSizes(const PersistentLayer& layer, bool helper, bool is_last)
+  __device__ LayerSizes(const PersistentLayer& layer, bool helper, int l, const LayerSpan& span, bool is_last)
       : head_dim(layer.head_dim),
         units(cluster_units(layer.ffn_dim, helper)),
         kind(layer.kind()),
         owns_kv(layer.owns_kv),
-        last(is_last) {
+        last(is_last),
+        attended(span.begins_attended && l == span.begin),
+        projected(span.ends_projected && l + 1 == span.end) {
     asm volatile("" : "+r"(head_dim), "+r"(units), "+r"(kind));  // so that it is kept
   }
 };
@@ -42,7 +46,7 @@ enum Phase { kQkvPhase, kOutPhase, kGateUpPhase, kDownPhase, kPleGatePhase, kPle
 
 /// A block's worker warps. One loop over the phases, so that the code of a product is there once: it has to
 /// stay in the instruction caches.
-template <Codes kCodes, Codes kPleCodes, int kRows>
+template <Codes kCodes, Codes kPleCodes, int kRows, bool kInSpans>
 class Worker {
  public:
   /// After wait_for_previous().
@@ -50,7 +54,8 @@ class Worker {
                                     Memory<kRows>& memory, float* second_sums, const std::byte* ring)
       : step_(step),
         portions_(portions),
-        keys_(step, portions.rank),
+        span_(span_of<kInSpans>(step)),
+        keys_(step, span_.begin, portions.rank),
         memory_(memory),
         second_sums_(second_sums),
         tape_(memory.slots, ring),
@@ -68,13 +73,15 @@ class Worker {
       if (r < step_.rows)
         x_[r] = __ldcg(reinterpret_cast<const float4*>(step_.x + int64_t{r} * kHidden) + thread_);
     }
-    input_norm_ = quad_of(memory_.layers[0].input_norm);
+    input_norm_ = quad_of(memory_.layers[span_.begin].input_norm);
 #pragma unroll 1
-    for (int l = 0; l < step_.layer_count; ++l) {
+    for (int l = span_.begin; l < span_.end; ++l) {
       const PersistentLayer& layer = memory_.layers[l];
-      const LayerSizes sizes(layer, portions_.helper(), l + 1 == step_.layer_count);
+      const LayerSizes sizes(layer, portions_.helper(), l, span_, l + 1 == step_.layer_count);
+      const int end = sizes.projected ? kOutPhase : kPhases;
 #pragma unroll 1
-      for (int phase = 0; phase < kPhases; ++phase) run_phase(layer, sizes, phase);
+      for (int phase = sizes.attended ? kOutPhase : kQkvPhase; phase < end; ++phase)
+        run_phase(layer, sizes, phase);
     }
     write_result();
   }
@@ -109,6 +116,10 @@ class Worker {
         post_norm = layer.post_attention_norm;
         next_norm = layer.pre_ffn_norm;
         if (helper) break;
+        if (sizes.attended) {
+          load_attended(sizes.head_dim, input);
+          break;
+        }
         if (sizes.head_dim == 256)
           attend<256>(layer, sizes);
         else
@@ -163,7 +174,12 @@ class Worker {
     }
 
     switch (phase) {
-      case kQkvPhase: send_queries(sizes.head_dim, sizes.owns_kv); break;
+      case kQkvPhase:
+        if (sizes.projected)
+          write_queries(sizes.head_dim, sizes.owns_kv);
+        else
+          send_queries(sizes.head_dim, sizes.owns_kv);
+        break;
       case kGateUpPhase: send_middle(sizes.units / kBlocks); break;
       case kPleGatePhase: send_ple_middle(ple_inputs); break;
       default:
@@ -471,8 +487,9 @@ class Worker {
   // --- attention ---
 
   __device__ __forceinline__ void make_rotations() {
+    constexpr int kKinds = kInSpans ? 1 : 2;  // full attention is another kernel's then
 #pragma unroll 1
-    for (int kind = 0; kind < 2; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
       const int half = step_.head_dim[kind] / 2;
       for (int i = thread_; i < half; i += kWorkerThreads) {
         float sine = 0;
@@ -505,6 +522,33 @@ class Worker {
     send(times(total(r, which * width + quad * 4), inverse_rms(r)),
          memory_.queries + which * head_dim + portions_.rank * width + quad * 4, &memory_.gathers[kQueries],
          block);
+  }
+
+  /// The block's part of q, and of k and v, for another kernel.
+  __device__ __forceinline__ void write_queries(int head_dim, bool owns_kv) {
+    const int width = head_dim / kBlocks;
+    const int quad_shift = head_dim == 512 ? 4 : 3;
+    const int which = thread_ >> quad_shift;
+    if (which >= (owns_kv && portions_.cluster == 0 ? 3 : 1)) return;  // all clusters have the same k and v
+    const int at = portions_.rank * width + (thread_ & ((1 << quad_shift) - 1)) * 4;
+    float* const to = which == 0 ? step_.q + portions_.cluster * head_dim : which == 1 ? step_.k : step_.v;
+    const int stride = which == 0 ? Shape::kHeads * head_dim : head_dim;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+      if (r < step_.rows)
+        *reinterpret_cast<float4*>(to + r * stride + at) =
+            times(total(r, which * width + at - portions_.rank * width), inverse_rms(r));
+  }
+
+  /// The head's attention that another kernel has computed, as combine_attention gives it.
+  __device__ __forceinline__ void load_attended(int head_dim, float4 (&input)[kRows]) const {
+    const float* const from = step_.attended + portions_.cluster * head_dim;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+      input[r] = r < step_.rows
+                     ? __ldcg(reinterpret_cast<const float4*>(from + r * Shape::kHeads * head_dim) +
+                              head_quad(head_dim))
+                     : float4{};
   }
 
   /// A warp's keys against the projected queries; its result to shared memory.
@@ -618,7 +662,7 @@ class Worker {
 
   /// The cluster's attention, as the output projection takes it: of a warp, a quarter of the head.
   __device__ __forceinline__ void combine_attention(int head_dim, float4 (&input)[kRows]) const {
-    const int quad = head_dim == 512 ? warp_ % 4 * 32 + lane_ : warp_ % 4 * 16 + lane_ % 16;
+    const int quad = head_quad(head_dim);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       float2 tail{};
@@ -626,6 +670,9 @@ class Worker {
           merge<kSpans>(memory_.partials + r * kSpans * attention_stride(head_dim), head_dim, quad, tail);
       input[r] = r < step_.rows ? times(value, 1.0F / tail.y) : float4{};
     }
+  }
+  [[nodiscard]] __device__ __forceinline__ int head_quad(int head_dim) const {
+    return head_dim == 512 ? warp_ % 4 * 32 + lane_ : warp_ % 4 * 16 + lane_ % 16;
   }
 
   // --- MLP and per-layer embedding ---
@@ -663,24 +710,29 @@ class Worker {
     return {gelu_tanh(v.x), gelu_tanh(v.y), gelu_tanh(v.z), gelu_tanh(v.w)};
   }
 
-  /// The residual stream and its last norm, a slice from each block of the first cluster.
+  /// The residual stream and, of the last span, its last norm; a slice from each block of the first cluster.
   __device__ __forceinline__ void write_result() {
+    const bool mine = portions_.cluster == 0 && 4 * thread_ / kSlice == portions_.rank;
+    if (mine) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+        if (r < step_.rows) reinterpret_cast<float4*>(step_.x + int64_t{r} * kHidden)[thread_] = x_[r];
+    }
+    if (span_.end < step_.layer_count || span_.ends_projected) return;
     const float4 norm = quad_of(step_.final_norm);
     leave_squares();
     worker_barrier();
-    const bool mine = portions_.cluster == 0 && 4 * thread_ / kSlice == portions_.rank;
+    if (!mine) return;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const float inverse = inverse_rms(r);
-      if (!mine || r >= step_.rows) continue;
-      reinterpret_cast<float4*>(step_.x + int64_t{r} * kHidden)[thread_] = x_[r];
-      reinterpret_cast<float4*>(step_.out + int64_t{r} * kHidden)[thread_] =
-          times(times(x_[r], inverse), norm);
-    }
+    for (int r = 0; r < kRows; ++r)
+      if (r < step_.rows)
+        reinterpret_cast<float4*>(step_.out + int64_t{r} * kHidden)[thread_] =
+            times(times(x_[r], inverse_rms(r)), norm);
   }
 
   const PersistentStep& step_;
   const Portions portions_;
+  const LayerSpan span_;
   const BlockKeys<kRows> keys_;
   Memory<kRows>& memory_;
   float* const second_sums_;
