@@ -99,8 +99,17 @@ void score_block(const float* q, const Slots& keys, int j, int dim, float* score
       for (int c = 0; c < kK; ++c) sums[r][c] = S::fma(query, key[c], sums[r][c]);
     }
   }
-  for (int r = 0; r < kQ; ++r)
-    for (int c = 0; c < kK; ++c) scores[r * kPageSlots + j + c] = S::reduce_add(sums[r][c]);
+  if constexpr (kQ * kK == kLanes && requires(typename S::F(&x)[kLanes]) { S::reduce_add_each(x); }) {
+    typename S::F all[kLanes];
+    for (int i = 0; i < kLanes; ++i) all[i] = sums[i / kK][i % kK];
+    float each[kLanes];
+    S::store(each, S::reduce_add_each(all));
+    for (int r = 0; r < kQ; ++r)
+      for (int c = 0; c < kK; ++c) scores[r * kPageSlots + j + c] = each[r * kK + c];
+  } else {
+    for (int r = 0; r < kQ; ++r)
+      for (int c = 0; c < kK; ++c) scores[r * kPageSlots + j + c] = S::reduce_add(sums[r][c]);
+  }
 }
 
 template <class S, int kQ, int kK, class Slots>
@@ -183,7 +192,11 @@ void score_all(const AttentionState& a, const Slots& keys, int begin, int end) {
   int q = 0;
   for (; q + kQ <= a.queries; q += kQ)
     score_queries<S, kQ, kK>(from(q), keys, begin, end, a.padded_dim, to(q));
-  for (; q < a.queries; ++q) score_queries<S, 1, kK>(from(q), keys, begin, end, a.padded_dim, to(q));
+  constexpr int kFew = kQ > 4 ? kQ * kK / 4 : kK;
+  if constexpr (kQ > 4)
+    for (; q + 4 <= a.queries; q += 4)
+      score_queries<S, 4, kFew>(from(q), keys, begin, end, a.padded_dim, to(q));
+  for (; q < a.queries; ++q) score_queries<S, 1, kFew>(from(q), keys, begin, end, a.padded_dim, to(q));
 }
 
 /// Takes the values of slots [begin, end) into all queries' sums.
@@ -194,7 +207,11 @@ void weigh_all(const AttentionState& a, const Slots& values, int begin, int end)
   int q = 0;
   for (; q + kQ <= a.queries; q += kQ)
     weigh_values<S, kQ, kC>(from(q), values, begin, end, a.padded_dim, to(q));
-  for (; q < a.queries; ++q) weigh_values<S, 1, kC>(from(q), values, begin, end, a.padded_dim, to(q));
+  constexpr int kFew = kQ > 4 ? kQ * kC / 4 : kC;
+  if constexpr (kQ > 4)
+    for (; q + 4 <= a.queries; q += 4)
+      weigh_values<S, 4, kFew>(from(q), values, begin, end, a.padded_dim, to(q));
+  for (; q < a.queries; ++q) weigh_values<S, 1, kFew>(from(q), values, begin, end, a.padded_dim, to(q));
 }
 
 /// Few queries widen a key in registers as they use it; for many it is widened once into the first-level
@@ -207,8 +224,8 @@ void attend_stored(const AttentionState& a, const KvPage& page) {
   const Stored values{page.v, page.v_scale, page.stride, page.scale_stride, page.end, page.next};
   const bool direct = a.queries <= S::kDirectQueries && a.head_dim == a.padded_dim;
   const auto by_block = [&](auto&& body) {
-    for (int j = page.begin; j < page.end; j += kSlotBlock)
-      body(j, page.end - j < kSlotBlock ? page.end : j + kSlotBlock);
+    const int step = direct ? S::kDirectSlots : kSlotBlock;
+    for (int j = page.begin; j < page.end; j += step) body(j, page.end - j < step ? page.end : j + step);
   };
   by_block([&](int begin, int end) {
     if (direct) return score_all<S, S::kDirectQueryBlock, S::kDirectKeyBlock>(a, keys, begin, end);

@@ -16,6 +16,7 @@ struct Avx2 {
   static constexpr int kQueryBlock = 2, kKeyBlock = 2;  // attention
   static constexpr int kDirectQueryBlock = 4, kDirectKeyBlock = 1,
                        kDirectQueries = 8;  // widening in registers
+  static constexpr int kDirectSlots = 16;   // keys that these take at a time
   static constexpr int kPeakChains = 6;     // independent FMA chains that keep the units busy
 
   // --- sixteen floats -----------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ struct Avx512 {
   static constexpr int kFloatTiles = 2, kFloatTokens = 8;  // f32 products
   static constexpr int kLatencyTiles = 8;  // tiles at once for one token: hides the FMA's latency
   static constexpr int kQueryBlock = 4, kKeyBlock = 4;  // attention
-  static constexpr int kDirectQueryBlock = 4, kDirectKeyBlock = 4,
+  static constexpr int kDirectQueryBlock = 8, kDirectKeyBlock = 2,
                        kDirectQueries = 8;  // widening in registers
+  static constexpr int kDirectSlots = 64;   // keys that these take at a time
   static constexpr int kPeakChains = 12;    // independent FMA chains that keep the units busy
 
   // --- sixteen floats -----------------------------------------------------------------------------------
@@ -40,6 +41,30 @@ struct Avx512 {
         _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
   }
   static float reduce_add(F x) { return _mm512_reduce_add_ps(x); }
+  /// Lane i: reduce_add(x[i]), to the bit. Each step adds the halves of two vectors and puts them side by
+  /// side.
+  static F reduce_add_each(const F (&x)[16]) {
+    const auto at = [&](int i) { return x[i % 4 * 4 + i / 4]; };  // the last two steps interleave
+    F eighths[8];
+    for (int i = 0; i < 8; ++i) {
+      const F a = at(2 * i);
+      const F b = at(2 * i + 1);
+      eighths[i] = add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    }
+    F fourths[4];
+    for (int i = 0; i < 4; ++i) {
+      const F a = eighths[2 * i];
+      const F b = eighths[2 * i + 1];
+      fourths[i] = add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
+    F halves[2];
+    for (int i = 0; i < 2; ++i) {
+      const F a = fourths[2 * i];
+      const F b = fourths[2 * i + 1];
+      halves[i] = add(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    }
+    return add(_mm512_shuffle_ps(halves[0], halves[1], 0x88), _mm512_shuffle_ps(halves[0], halves[1], 0xdd));
+  }
   static float reduce_max(F x) { return _mm512_reduce_max_ps(x); }
   /// x where lane < n, else y.
   static F first_lanes(F x, F y, int n) {

@@ -15,6 +15,7 @@ struct Portable {
   static constexpr int kQueryBlock = 1, kKeyBlock = 1;
   static constexpr int kDirectQueryBlock = 1, kDirectKeyBlock = 1,
                        kDirectQueries = 1;  // widening in registers
+  static constexpr int kDirectSlots = 16;   // keys that these take at a time
   static constexpr int kPeakChains = 2;     // independent FMA chains that keep the units busy
   static constexpr int kWidth = 16;
 

@@ -121,6 +121,17 @@ inline float reduce_add_ps(const F& x) {
     for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
   return a.v[0];
 }
+/// Four-lane blocks of x, x, y, y, or in each block lanes of x, x, y, y, as two bits of `which` each say.
+inline F shuffle_f32x4(const F& x, const F& y, int which) {
+  const Lanes<float> a(x);
+  const Lanes<float> b(y);
+  return floats([&](int i) { return (i < 8 ? a : b).v[(which >> i / 4 * 2 & 3) * 4 + i % 4]; });
+}
+inline F shuffle_ps(const F& x, const F& y, int which) {
+  const Lanes<float> a(x);
+  const Lanes<float> b(y);
+  return floats([&](int i) { return (i % 4 < 2 ? a : b).v[i / 4 * 4 + (which >> i % 4 * 2 & 3)]; });
+}
 inline float reduce_max_ps(const F& x) {
   const Lanes<float> a(x);
   float most = a.v[0];
@@ -208,6 +219,8 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 // Some of these are macros already where the compiler does not optimise.
 #undef _mm512_cmp_ps_mask
 #undef _mm512_roundscale_ps
+#undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi16
 
@@ -241,6 +254,8 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_set1_ps facet::emulated::set1_ps
 #define _mm512_setzero_ps() facet::emulated::set1_ps(0)
 #define _mm512_setzero_si512() facet::emulated::set1_epi32(0)
+#define _mm512_shuffle_f32x4 facet::emulated::shuffle_f32x4
+#define _mm512_shuffle_ps facet::emulated::shuffle_ps
 #define _mm512_slli_epi32 facet::emulated::slli_epi32
 #define _mm512_srl_epi32 facet::emulated::srl_epi32
 #define _mm512_srli_epi16 facet::emulated::srli_epi16
