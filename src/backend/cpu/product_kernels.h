@@ -357,9 +357,9 @@ typename S::F decode_column(const unsigned char* line, int place, typename S::F 
   return S::fma(scales, S::to_float(codes), biases);
 }
 
-/// For few tokens: decodes the columns that are wanted.
-template <class S, int kBits, ScaleKind kScale>
-void add_outliers(const ProductArgs& args, int64_t tile) {
+/// For few tokens: decodes the columns that are wanted, of kTiles tiles that lie `step` apart.
+template <class S, int kBits, ScaleKind kScale, int kTiles>
+void add_outliers(const ProductArgs& args, int64_t tile, int64_t step) {
   constexpr int kHeader = kTileRows * kScaleBytes(kScale);
   constexpr int kLineColumns = 32 / kBits;
   const PackedMatrix& w = *args.w;
@@ -371,16 +371,20 @@ void add_outliers(const ProductArgs& args, int64_t tile) {
     const Outlier* outlier = a.outliers + token * a.outlier_stride;
     const Outlier* end = outlier + a.outlier_counts[token];
     if (outlier == end) continue;
-    auto sums = load_lanes<S>(args, tile, token);
+    typename S::F sums[kTiles];
+    for (int i = 0; i < kTiles; ++i) sums[i] = load_lanes<S>(args, tile + i * step, token);
     for (; outlier != end; ++outlier) {
       const unsigned char* group = data + (outlier->column >> group_shift) * block;
       const int k = outlier->column & (w.group - 1);
-      const auto weights =
-          decode_column<S, kBits>(group + 2 * kHeader + k / kLineColumns * 64, k % kLineColumns,
-                                  load_scales<S, kScale>(group), load_scales<S, kScale>(group + kHeader));
-      sums = S::fma(weights, S::set1(outlier->value), sums);
+      const auto value = S::set1(outlier->value);
+      for (int i = 0; i < kTiles; ++i, group += step * w.tile_bytes) {
+        const auto weights =
+            decode_column<S, kBits>(group + 2 * kHeader + k / kLineColumns * 64, k % kLineColumns,
+                                    load_scales<S, kScale>(group), load_scales<S, kScale>(group + kHeader));
+        sums[i] = S::fma(weights, value, sums[i]);
+      }
     }
-    store_lanes<S>(args, tile, token, sums);
+    for (int i = 0; i < kTiles; ++i) store_lanes<S>(args, tile + i * step, token, sums[i]);
   }
 }
 
@@ -469,8 +473,7 @@ struct Product {
           for (int i = 0; i < kAtOnce; ++i)
             for (int t = 0; t < kTokens; ++t) store_lanes<S>(args, tile + i * part, token + t, acc[i][t]);
         });
-      if (args.a->outlier_counts == nullptr) continue;
-      for (int i = 0; i < kAtOnce; ++i) add_outliers<S, kBits, kScale>(args, tile + i * part);
+      if (args.a->outlier_counts != nullptr) add_outliers<S, kBits, kScale, kAtOnce>(args, tile, part);
     }
     return part * kAtOnce;
   }
@@ -508,7 +511,7 @@ struct Product {
     }
     if (args.a->outlier_counts == nullptr) return;
     if (many_outliers(args)) return add_outliers_by_panel<S, kBits, kScale, kTiles>(args, tile);
-    for (int i = 0; i < kTiles; ++i) add_outliers<S, kBits, kScale>(args, tile + i);
+    add_outliers<S, kBits, kScale, kTiles>(args, tile, 1);
   }
 
   template <int kBits, ScaleKind kScale, int kFold, int kTiles>
