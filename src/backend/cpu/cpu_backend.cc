@@ -96,7 +96,7 @@ void CpuBackend::reserve_forms() {
     if (kForms[form] == 0) {
       carver.add(s.x, floats);
     } else {
-      carver.add(s.codes, floats);
+      carver.add(s.codes, limits_.rows * code_stride(widest_));
       carver.add(s.scales, floats / kForms[form]);
       carver.add(s.sums, floats / kForms[form]);
     }

@@ -79,9 +79,8 @@ class CpuBackend final : public Backend {
   static constexpr int kBlockRows = 64;
   static constexpr int kBlockTokens = 512;
   static constexpr int kUnitRows = 4;  // fewest activation rows that a thread takes with all the weights
-  // Every 32 rows of weights read a block's activations again: so they should stay there, too. Every block
-  // unpacks the weights again: so it should not be too small.
-  static constexpr int64_t kBlockActivationBytes = int64_t{1} << 20;
+  // Every 32 rows of weights read a block's activations again: so they should stay there, too (block_bytes).
+  // Every block unpacks the weights again: so it should not be too small.
   static constexpr int kFewestBlockTokens = 64;
   static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
   static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
@@ -98,6 +97,9 @@ class CpuBackend final : public Backend {
     const float* norm = nullptr;  // [cols]
     float eps = 0;
   };
+  /// Bytes from a row of codes to the next: an odd number of cache lines, so that sixteen rows do not share a
+  /// few of the first-level cache's sets.
+  static constexpr int64_t code_stride(int64_t cols) noexcept { return ((cols + 63) / 64 | 1) * 64; }
   static const cpu::PackedWeight& packed(const Weight& w) noexcept {
     return static_cast<const cpu::PackedWeight&>(w);
   }

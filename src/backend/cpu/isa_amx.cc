@@ -16,6 +16,7 @@ const KernelTable& amx_kernels() {
     KernelTable t = avx512_kernels();
     t.name = "amx";
     t.product = product;
+    t.block_bytes = int64_t{2} << 20;  // every processor with AMX has as much
     t.int8_peak = amx_int8_peak;
     return t;
   }();

@@ -14,6 +14,7 @@ constexpr KernelTable make_kernel_table(const char* name) {
   KernelTable t{};
   t.name = name;
   t.sweep_rows = Product<S>::kSweepRows;
+  t.block_bytes = int64_t{1} << 20;
   t.product = Product<S>::run;
   t.outlier_limit = outlier_limit<S>;
   t.list_outliers = list_outliers<S>;

@@ -109,6 +109,8 @@ struct KernelTable {
   /// Token rows that a product takes in one sweep over the packed tiles; more are blocked (`product`'s own
   /// business, listed for benchmarks).
   int sweep_rows;
+  /// Bytes of activations that many rows are taken in: they should stay in the second-level cache.
+  int64_t block_bytes;
 
   void (*product)(const ProductArgs& args);
   /// The magnitude beyond which a value of the row is an outlier; infinite where squares leave f32's range.

@@ -110,7 +110,7 @@ void CpuBackend::prepare_form(const float* x, int64_t cols, int64_t r, float out
   const int64_t count = (groups.end - groups.begin) * group;
   const int64_t first = r * (m.cols / group) + groups.begin;
   if (count > 0)
-    kernels_.quantize_row(x + begin, count, count, group, outlier, s.codes + r * m.cols + begin,
+    kernels_.quantize_row(x + begin, count, count, group, outlier, s.codes + r * code_stride(m.cols) + begin,
                           s.scales + first, s.sums + first);
 }
 
@@ -120,7 +120,7 @@ Activations CpuBackend::activations(const Input& input, const Weight& w) const n
   const ActivationScratch& s = forms_[form];
   Activations a;
   a.rows = input.rows;
-  a.stride = m.cols;
+  a.stride = m.group > 0 ? code_stride(m.cols) : m.cols;
   if (m.group == 0) {
     a.x = m.cols != input.cols ? s.x : input.normed ? scratch_.h : input.x;
   } else {
@@ -149,7 +149,7 @@ void CpuBackend::multiply_blocks(int thread, const Activations& a, const cpu::Pa
   const ThreadScratch& s = thread_scratch_[static_cast<size_t>(thread)];
   const int64_t row_bytes = a.stride * (w.group > 0 ? 1 : 4);
   int64_t block_tokens = kBlockTokens;
-  while (block_tokens > kFewestBlockTokens && block_tokens * row_bytes > kBlockActivationBytes)
+  while (block_tokens > kFewestBlockTokens && block_tokens * row_bytes > kernels_.block_bytes)
     block_tokens /= 2;
   for (int64_t token = 0; token < a.rows; token += block_tokens) {
     const Activations part = slice(a, token, std::min(block_tokens, a.rows - token));
