@@ -213,9 +213,11 @@ void CpuBackend::geglu_rows(int thread, const Activations& gate_a, const Weight&
                     const int64_t first = row - gate_row;
                     kernels_.product({&packed(up).matrix(), &part, up_row + first, up_row + first + width,
                                       up_block, width, s.panel});
-                    kernels_.gelu_mul(s.block, up_block, tokens * width);
-                    for (int t = 0; t < tokens; ++t)
-                      std::copy_n(s.block + t * width, width, m + (token + t) * ldm + first);
+                    for (int t = 0; t < tokens; ++t) {
+                      float* gated = s.block + t * width;
+                      kernels_.gelu_mul(gated, up_block + t * width, width);
+                      std::copy_n(gated, width, m + (token + t) * ldm + first);
+                    }
                   });
 }
 
