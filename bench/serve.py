@@ -2,7 +2,8 @@
 """Loads an OpenAI-compatible server with Poisson arrivals and reports throughput and latencies.
 
 Needs nothing but Python 3.9: it can be run beside any server, ours or a peer's. While the load lasts it only takes
-times and keeps what arrived; JSON is read afterwards, so that on the server's own cores it takes little from it.
+times and keeps what arrived; all of it is read and checked afterwards, so that on the server's own cores it takes
+little from it.
 
     bench/serve.py --url http://127.0.0.1:8080 --requests 200 --rate 10 --prompt-words 100 --max-tokens 64
 
@@ -11,9 +12,11 @@ inter-token time is the gap between two pieces of text; tokens are counted by th
 """
 
 import argparse
-import asyncio
+import gc
 import json
 import random
+import selectors
+import socket
 import statistics
 import sys
 import time
@@ -27,109 +30,108 @@ WORDS = ("the a of to and in that it was for on with as his they be at one have 
 class Result:
     """One request's times, seconds since its arrival was due."""
 
-    def __init__(self):
-        self.events = []  # when each event came, and its data
+    def __init__(self, error=""):
         self.pieces = []  # arrival of each piece of text
         self.end = 0.0
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generated_tokens = 0
-        self.error = ""
+        self.error = error
 
-    def read_events(self):
-        """Finds pieces of text, usage and errors in the events."""
-        try:
-            for arrival, event in self.events:
-                message = json.loads(event)
-                if "error" in message:
-                    self.error = message["error"]["message"]
-                if message.get("usage"):
-                    usage = message["usage"]
-                    self.prompt_tokens = usage["prompt_tokens"]
-                    self.generated_tokens = usage["completion_tokens"]
-                    self.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-                if message.get("choices") and message["choices"][0].get("text"):
-                    self.pieces.append(arrival)
-        except (ValueError, KeyError) as error:
-            self.error = self.error or type(error).__name__
-        self.events = []
-        if not self.pieces:
-            self.pieces.append(self.end)  # tokens that make no text
+    def take(self, arrival, message):
+        """One event's message."""
+        if "error" in message:
+            self.error = message["error"]["message"]
+        if message.get("usage"):
+            usage = message["usage"]
+            self.prompt_tokens = usage["prompt_tokens"]
+            self.generated_tokens = usage["completion_tokens"]
+            self.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        if message.get("choices") and message["choices"][0].get("text"):
+            self.pieces.append(arrival)
 
 
-class Stream(asyncio.Protocol):
-    """Sends a request and takes the times of the server-sent events of the chunked response."""
+def read_events(arrivals):
+    """The server-sent events of a chunked response, each with the arrival of its last byte. `arrivals`: when bytes
+    came, and those bytes. Raises ValueError for what is no such response, or not a whole one."""
+    head, data, text = False, b"", b""
+    for arrival, received in arrivals:
+        data += received
+        if not head:
+            before, end, rest = data.partition(b"\r\n\r\n")
+            if not end:
+                continue
+            head, data = True, rest
+            if (status := int(before.split(None, 2)[1])) != 200:
+                raise ValueError(f"status {status}")
+        while (line := data.find(b"\r\n")) >= 0:
+            size = int(data[:line].split(b";")[0], 16)
+            if size == 0:
+                return
+            if len(data) < line + size + 4:
+                break
+            *events, text = (text + data[line + 2:line + 2 + size]).split(b"\n\n")
+            data = data[line + size + 4:]
+            for event in events:
+                if event.startswith(b"data: ") and event != b"data: [DONE]":
+                    yield arrival, event[6:]
+    raise ValueError("connection lost")
 
-    def __init__(self, request, due):
-        self.request = request
+
+class Stream:
+    """A request under way: sends it, and keeps what comes and when."""
+
+    def __init__(self, request, due, address):
         self.due = due
-        self.result = Result()
-        self.done = asyncio.get_running_loop().create_future()
-        self.head = False  # has arrived
-        self.bytes = b""   # not a whole head or chunk yet
-        self.text = b""    # not a whole event yet
+        self.unsent = request
+        self.arrivals = []  # when bytes came, since the request was due, and those bytes
+        self.error = ""
+        self.socket = socket.socket(address[0], socket.SOCK_STREAM)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect_ex(address[4])
 
-    def connection_made(self, transport):
-        self.transport = transport
-        transport.write(self.request)
-
-    def connection_lost(self, error):
-        self.finish("connection lost")
-
-    def finish(self, error):
-        if self.done.done():
-            return
-        self.result.error = error
-        self.result.end = time.perf_counter() - self.due
-        self.done.set_result(self.result)
-        self.transport.close()
-
-    def data_received(self, data):
-        now = time.perf_counter() - self.due
-        data = self.bytes + data
-        position = 0
+    def send(self):
+        """Sends what the socket takes; true when that was all."""
         try:
-            if not self.head:
-                position = data.find(b"\r\n\r\n") + 4
-                if position < 4:
-                    self.bytes = data
-                    return
-                self.head = True
-                if (status := int(data.split(None, 2)[1])) != 200:
-                    return self.finish(f"status {status}")
-            while (line := data.find(b"\r\n", position)) >= 0:
-                size = int(data[position:line].split(b";")[0], 16)
-                if size == 0:
-                    return self.finish("" if self.result.events else "no events")
-                if len(data) < line + size + 4:
-                    break
-                self.read(data[line + 2:line + 2 + size], now)
-                position = line + size + 4
-            self.bytes = data[position:]
-        except (ValueError, IndexError) as error:
-            self.finish(type(error).__name__)
+            self.unsent = self.unsent[self.socket.send(self.unsent):]
+        except BlockingIOError:
+            pass
+        return not self.unsent
 
-    def read(self, text, now):
-        *events, self.text = (self.text + text).split(b"\n\n")
-        for event in events:
-            if event.startswith(b"data: ") and event != b"data: [DONE]":
-                self.result.events.append((now, event[6:]))
+    def receive(self):
+        """Takes what has come; true when the server has ended the response."""
+        received = self.socket.recv(65536)
+        self.arrivals.append((time.perf_counter() - self.due, received))
+        return not received
+
+    def result(self):
+        result = Result(self.error)
+        result.end = self.arrivals[-1][0] if self.arrivals else 0.0
+        events = 0
+        try:
+            if not result.error:
+                for arrival, event in read_events(self.arrivals):
+                    result.take(arrival, json.loads(event))
+                    events += 1
+                if events == 0:
+                    result.error = "no events"
+        except ValueError as error:
+            result.error = result.error or str(error)
+        except (KeyError, IndexError, TypeError) as error:
+            result.error = result.error or type(error).__name__
+        if not result.pieces:
+            result.pieces.append(result.end)  # tokens that make no text
+        return result
 
 
-async def request(args, body, due):
+def message(args, body):
     url = urlsplit(args.url)
     data = json.dumps(body).encode()
     key = f"Authorization: Bearer {args.api_key}\r\n" if args.api_key else ""
-    head = (f"POST {url.path.rstrip('/')}/v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\n{key}"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n")
-    try:
-        _, stream = await asyncio.get_running_loop().create_connection(
-            lambda: Stream(head.encode() + data, due), url.hostname, url.port or 80)
-    except OSError as error:
-        result = Result()
-        result.error = type(error).__name__
-        return result
-    return await stream.done
+    return (f"POST {url.path.rstrip('/')}/v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\n{key}"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+            ).encode() + data
 
 
 def bodies(args):
@@ -142,29 +144,63 @@ def bodies(args):
                "stream_options": {"include_usage": True}, "ignore_eos": True, "temperature": 0.8, "seed": args.seed + i}
 
 
-async def load(args):
+class Load:
+    """Requests on their way, all on one thread."""
+
+    def __init__(self, args):
+        url = urlsplit(args.url)
+        self.address = socket.getaddrinfo(url.hostname, url.port or 80, type=socket.SOCK_STREAM)[0]
+        self.selector = selectors.DefaultSelector()
+        self.streams = []
+
+    def start(self, request, due):
+        stream = Stream(request, due, self.address)
+        self.streams.append(stream)
+        self.selector.register(stream.socket, selectors.EVENT_WRITE, stream)
+
+    def under_way(self):
+        return len(self.selector.get_map())
+
+    def serve(self, timeout):
+        """Waits for something to do, at most `timeout` seconds (None: for ever), and does it."""
+        for key, events in self.selector.select(timeout):
+            stream = key.data
+            try:
+                if events & selectors.EVENT_READ:
+                    if not stream.receive():
+                        continue
+                elif stream.send():
+                    self.selector.modify(stream.socket, selectors.EVENT_READ, stream)
+                    continue
+                else:
+                    continue
+            except OSError as error:
+                stream.error = type(error).__name__
+            self.selector.unregister(stream.socket)
+            stream.socket.close()
+
+
+def load(args):
     rng = random.Random(args.seed + 1)
-    limit = asyncio.Semaphore(args.concurrency)
+    requests = [message(args, body) for body in bodies(args)]
+    run = Load(args)
+    gc.disable()  # what arrives is kept: there is nothing to collect meanwhile
     start = time.perf_counter()
-    tasks = []
     due = start
-
-    async def run(body, at):
-        async with limit:
-            # Waiting for a place counts only when requests arrive by themselves.
-            return await request(args, body, at if args.rate > 0 else time.perf_counter())
-
-    for body in bodies(args):
+    for request in requests:
         if args.rate > 0:
             due += rng.expovariate(args.rate)
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(run(body, due)))
-    results = await asyncio.gather(*tasks)
+            while (wait := due - time.perf_counter()) > 0:
+                run.serve(wait)
+        while run.under_way() >= args.concurrency:
+            run.serve(None)
+        # Waiting for a place counts only when requests arrive by themselves.
+        run.start(request, due if args.rate > 0 else time.perf_counter())
+    while run.under_way() > 0:
+        run.serve(None)
     seconds = time.perf_counter() - start
-    for result in results:
-        if not result.error:
-            result.read_events()
-    return results, seconds
+    gc.enable()
+    return [stream.result() for stream in run.streams], seconds
 
 
 def percentiles(values):
@@ -224,7 +260,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    results, seconds = asyncio.run(load(args))
+    results, seconds = load(args)
     summary = summarize(args, results, seconds)
     if args.json:
         print(json.dumps(summary))
