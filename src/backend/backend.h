@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/kv_view.h"
 #include "tensor/matrix_view.h"
@@ -203,6 +204,15 @@ class Backend {
   /// issued again. Otherwise end_step() follows them.
   [[nodiscard]] virtual bool begin_step(const StepShape& /*shape*/) noexcept { return true; }
   virtual void end_step() noexcept {}
+
+  // --- lanes --------------------------------------------------------------------------------------------
+  /// Backends of one thread each, over the weights that this one has loaded: whole steps over different
+  /// sequences may run in them at the same time. Empty where dividing a step by operations is better.
+  [[nodiscard]] virtual std::vector<std::unique_ptr<Backend>> make_lanes() const { return {}; }
+  /// How many of them work at the same time just now.
+  [[nodiscard]] virtual int lane_team() const noexcept { return 1; }
+  /// Calls work(lane, unit) once for each unit in [0, units), lanes taking units as they come.
+  virtual void each_in_lanes(int /*units*/, const std::function<void(int, int)>& /*work*/) noexcept {}
 
   // --- primitives ---------------------------------------------------------------------------------------
   /// out[r] = scale · table[ids[r]], the first `cols` columns. out: [rows, cols].

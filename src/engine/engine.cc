@@ -41,14 +41,16 @@ EngineParts::EngineParts(const Checkpoint& checkpoint, Backend& backend, const E
 Engine::Engine(Checkpoint checkpoint, const EngineOptions& options)
     : checkpoint_(std::move(checkpoint)),
       backend_(profiled(make_backend(checkpoint_, options), options)),
-      parts_(checkpoint_, *backend_, options) {
+      parts_(checkpoint_, *backend_, options),
+      lanes_(checkpoint_.spec, parts_.weights, *parts_.cache, *backend_, *parts_.forward) {
   reserve();
 }
 
 Engine::Engine(Checkpoint checkpoint, std::unique_ptr<Backend> backend, const EngineOptions& options)
     : checkpoint_(std::move(checkpoint)),
       backend_(profiled(std::move(backend), options)),
-      parts_(checkpoint_, *backend_, options) {
+      parts_(checkpoint_, *backend_, options),
+      lanes_(checkpoint_.spec, parts_.weights, *parts_.cache, *backend_, *parts_.forward) {
   reserve();
 }
 
@@ -91,7 +93,9 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
       sequences_.push_back(part.sequence);
     }
   }
-  parts_.forward->run({tokens_, positions_, sequences_, outputs_}, whole);
+  const Step step{tokens_, positions_, sequences_, outputs_};
+  in_lanes_ = !whole && lanes_.run(step);
+  if (!in_lanes_) parts_.forward->run(step, whole);
 }
 
 void Engine::check_tokens(std::span<const int32_t> tokens) const {
@@ -105,6 +109,7 @@ std::span<const float> Engine::logits(int output) {
 }
 
 std::span<const float> Engine::logits(int first, int count) {
+  if (in_lanes_) return lanes_.logits(first, count);
   const float* values = parts_.forward->logits(first, count);
   const auto size = static_cast<size_t>(count) * static_cast<size_t>(spec().vocab_size);
   if (backend_->is_host_memory()) return {values, size};

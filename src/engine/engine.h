@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "backend/profiled.h"
+#include "engine/step_lanes.h"
 #include "engine/token_logit.h"
 #include "formats/checkpoint.h"
 #include "model/forward.h"
@@ -103,6 +104,8 @@ class Engine {
   Checkpoint checkpoint_;
   std::unique_ptr<Backend> backend_;
   EngineParts parts_;
+  StepLanes lanes_;
+  bool in_lanes_ = false;  // where the last step ran, and its logits are
   // The step being built; sized once.
   std::vector<int32_t> tokens_, positions_, sequences_, outputs_;
   std::vector<float> logits_;

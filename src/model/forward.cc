@@ -151,10 +151,14 @@ AttentionShape ForwardPass::attention_shape(const LayerSpec& layer) const {
 }
 
 const float* ForwardPass::logits(int first, int count) noexcept {
-  backend_.logits(hidden_ + int64_t{first} * spec_.hidden_size, count, *weights_.head,
-                  static_cast<float>(spec_.logit_softcap), logits_);
-  backend_.tap("logits", logits_, count, spec_.vocab_size);
+  logits_to(first, count, logits_);
   return logits_;
+}
+
+void ForwardPass::logits_to(int first, int count, float* out) noexcept {
+  backend_.logits(hidden_ + int64_t{first} * spec_.hidden_size, count, *weights_.head,
+                  static_cast<float>(spec_.logit_softcap), out);
+  backend_.tap("logits", out, count, spec_.vocab_size);
 }
 
 Rows ForwardPass::upload(const Step& step) {

@@ -38,6 +38,8 @@ class ForwardPass {
 
   /// Logits of outputs [first, first + count): [count, vocab], backend memory, valid until the next call.
   const float* logits(int first, int count) noexcept;
+  /// The same to `out`, as many as there are.
+  void logits_to(int first, int count, float* out) noexcept;
 
   [[nodiscard]] int max_rows() const noexcept { return max_rows_; }
   [[nodiscard]] int max_logit_rows() const noexcept { return max_logit_rows_; }

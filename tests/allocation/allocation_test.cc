@@ -95,6 +95,26 @@ int64_t allocations_per_answer(const std::string& backend, float temperature) {
   return last - warm;
 }
 
+/// Allocations of steps of 12 sequences on two threads, from the fourth on.
+int64_t allocations_of_batches() {
+  constexpr int kSequences = 12;
+  EngineOptions options;
+  options.backend = "cpu";
+  options.threads = 2;
+  options.sequences = kSequences;
+  Engine engine(testing::tiny_checkpoint({.layers = 10, .shared = 5, .context = 256}), options);
+  const std::vector<int32_t> token = {3};
+  std::vector<SequenceTokens> parts;
+  for (int i = 0; i < kSequences; ++i) parts.push_back({engine.cache().open(), token, Want::kLast});
+  int64_t warm = 0;
+  for (int i = 0; i < 100; ++i) {
+    if (i == 4) warm = g_allocations.load(std::memory_order_relaxed);
+    engine.step(parts);
+    (void)engine.logits(0, kSequences);
+  }
+  return g_allocations.load(std::memory_order_relaxed) - warm;
+}
+
 TEST(Allocation, TheCounterCounts) {
   const int64_t before = g_allocations.load();
   ::operator delete(::operator new(1));  // called by name: a new expression may be optimised away
@@ -105,6 +125,7 @@ TEST(Allocation, NoneAToken) {
   EXPECT_EQ(allocations_per_answer("reference", 0), 0);
   EXPECT_EQ(allocations_per_answer("reference", 1), 0);
   EXPECT_EQ(allocations_per_answer("cpu", 0), 0);
+  EXPECT_EQ(allocations_of_batches(), 0);
 }
 
 }  // namespace

@@ -149,8 +149,8 @@ void SchedulerTest::expect_independence() {
   std::vector<Tokens> expected;
   expected.reserve(cases.size());
   for (const Case& c : cases) expected.push_back(alone(c));
-  for (const int blocks : {0, 5, 64}) {
-    Engine engine = load(5, blocks);
+  for (const auto& [sequences, blocks] : {std::pair{5, 0}, {5, 5}, {5, 64}, {14, 5}}) {
+    Engine engine = load(sequences, blocks);
     {
       Scheduler scheduler(engine, {});
       std::vector<std::future<Answer>> answers;

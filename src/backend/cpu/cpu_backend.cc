@@ -72,6 +72,7 @@ std::unique_ptr<Weight> CpuBackend::load(const MatrixView& stored, WeightUse use
   const bool wider = weight->matrix().cols > widest_;
   widest_ = std::max(widest_, (weight->matrix().cols + 127) / 128 * 128);
   bool& used = form_used_[form_of(*weight)];
+  packed_bytes_ += weight->bytes();
   const bool grows = wider || !used;
   used = true;
   if (grows && limits_.rows > 0) reserve_forms();
@@ -84,7 +85,27 @@ void CpuBackend::reserve(const Limits& limits) {
   reserve_threads();
   reserve_spans();
   items_.reserve(static_cast<size_t>(limits.rows));
+  for (RopeTable& t : rope_tables_) {
+    t.positions.reserve(static_cast<size_t>(limits.rows));
+    for (auto* angles : {&t.cosines, &t.sines})
+      angles->reserve(static_cast<size_t>(limits.rows) * static_cast<size_t>(limits.kv_width / 2));
+  }
   if (limits.experts > 0) reserve_experts();
+}
+
+std::vector<std::unique_ptr<Backend>> CpuBackend::make_lanes() const {
+  // Every lane reads all weights: they should come out of the last-level cache.
+  constexpr int64_t kSmall = int64_t{24} << 20;
+  std::vector<std::unique_ptr<Backend>> lanes;
+  if (pool_.size() == 1 || packed_bytes_ > kSmall) return lanes;
+  for (int i = 0; i < pool_.size(); ++i) {
+    auto lane = std::make_unique<CpuBackend>(CpuOptions{.threads = 1, .isa = kernels_.name});
+    lane->form_used_ = form_used_;
+    lane->widest_ = widest_;
+    lane->widest_table_ = widest_table_;
+    lanes.push_back(std::move(lane));
+  }
+  return lanes;
 }
 
 void CpuBackend::reserve_forms() {

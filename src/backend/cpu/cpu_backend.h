@@ -41,6 +41,11 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;
+  [[nodiscard]] std::vector<std::unique_ptr<Backend>> make_lanes() const override;
+  [[nodiscard]] int lane_team() const noexcept override { return pool_.unit_team(); }
+  void each_in_lanes(int units, const std::function<void(int, int)>& work) noexcept override {
+    pool_.each(units, work);
+  }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float scale,
               float* out) noexcept override;
@@ -231,7 +236,8 @@ class CpuBackend final : public Backend {
   [[nodiscard]] static size_t form_of(const Weight& w) noexcept;
   std::array<ActivationScratch, kForms.size()> forms_;
   std::array<bool, kForms.size()> form_used_ = {};
-  int64_t widest_ = 0;  // columns of the widest product
+  int64_t widest_ = 0;        // columns of the widest product
+  int64_t packed_bytes_ = 0;  // of all weights
 
   /// Of the rows of the product at hand, whatever the forms of its weights.
   struct OutlierScratch {
