@@ -2,7 +2,7 @@
 JOBS ?= $(shell nproc)
 CUDA_DEVICES ?= 0
 
-.PHONY: build test bench bench-peers lint analyze format asan tsan fuzz cuda test-cuda install clean
+.PHONY: build test bench bench-peers lint analyze format asan tsan fuzz cuda test-cuda memcheck-cuda install clean
 
 build:            ## the binary, at build/release/bin/facet
 	@cmake --preset release >/dev/null
@@ -47,6 +47,13 @@ test-cuda:        ## the CUDA backend's tests, on a machine with a GPU
 	@cmake --preset cuda >/dev/null
 	@cmake --build --preset cuda -j $(JOBS) --target cuda_test
 	@CUDA_VISIBLE_DEVICES=$(CUDA_DEVICES) build/cuda/bin/cuda_test
+
+memcheck-cuda:    ## its kernels under compute-sanitizer, half a minute on a machine with a GPU
+	@cmake --preset cuda >/dev/null
+	@cmake --build --preset cuda -j $(JOBS) --target cuda_test
+	@CUDA_VISIBLE_DEVICES=$(CUDA_DEVICES) compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 1 \
+	  build/cuda/bin/cuda_test --gtest_brief=1 \
+	  --gtest_filter='CudaPrimitives.*:CudaDecode.*:CudaPrefill.*:*CudaPrefillRows*:CudaMemory.*:*CudaFlashAttention*:*.Sanitized'
 
 lint:             ## formatting, static analysis
 	@tools/lint.sh

@@ -248,6 +248,7 @@ TEST_F(CudaPersistent, RepeatsItself) {
 /// Small, for the sanitizers, under which every access takes a thousand times as long.
 TEST_F(CudaPersistent, Sanitized) {
   compare({{{}, {512, 0}}, {70}});
+  compare({{{}, {512, 0}}, {cuda::kSpansContext}});
 }
 
 TEST_F(CudaPersistent, OtherCodes) {
