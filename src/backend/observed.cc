@@ -32,6 +32,8 @@ class Observed final : public Backend {
   [[nodiscard]] double read_bandwidth() override { return inner_->read_bandwidth(); }
   void finish() override { inner_->finish(); }
   [[nodiscard]] int preferred_chunk() const noexcept override { return inner_->preferred_chunk(); }
+  [[nodiscard]] bool reads_apart() const noexcept override { return inner_->reads_apart(); }
+  void set_reading(bool reading) noexcept override { inner_->set_reading(reading); }
 
   void matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept override {
     if (const auto stored = stored_.find(&w); stored != stored_.end()) observer_(stored->second, x, rows);

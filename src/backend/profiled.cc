@@ -38,6 +38,8 @@ class Profiled final : public Backend {
   [[nodiscard]] double read_bandwidth() override { return inner_->read_bandwidth(); }
   void finish() override { inner_->finish(); }
   [[nodiscard]] int preferred_chunk() const noexcept override { return inner_->preferred_chunk(); }
+  [[nodiscard]] bool reads_apart() const noexcept override { return inner_->reads_apart(); }
+  void set_reading(bool reading) noexcept override { inner_->set_reading(reading); }
 
   void gather(const Weight& table, const int32_t* ids, int rows, int64_t cols, float factor,
               float* out) noexcept override {

@@ -75,7 +75,8 @@ double run_once(Engine& engine, const BenchmarkTest& test, std::span<const int32
     std::vector<SequenceTokens> parts(sequences.ids().size());
     for (int i = 0; i < test.tokens; ++i) {
       for (size_t s = 0; s < parts.size(); ++s)
-        parts[s] = {sequences.ids()[s], tokens.subspan(depth + static_cast<size_t>(i), 1), Want::kLast};
+        parts[s] = {sequences.ids()[s], tokens.subspan(depth + static_cast<size_t>(i), 1), Want::kLast,
+                    /*written=*/true};
       engine.step(parts);
       draw(engine, static_cast<int>(parts.size()));
     }

@@ -235,8 +235,8 @@ void Scheduler::start(std::unique_ptr<Running> request) {
   r.sampler.emplace(r.request.sampling, engine_.spec().vocab_size);
   r.sampler->see_prompt(r.request.prompt);
   // The last token must go through the model: its logits are what is drawn from.
-  const auto reusable = std::span<const int32_t>(r.tokens).first(r.request.prompt.size() - 1);
-  r.fed = prefixes_.attach(reusable, r.sequence);
+  const auto before_last = std::span<const int32_t>(r.tokens).first(r.request.prompt.size() - 1);
+  r.fed = prefixes_.attach(before_last, r.sequence);
   r.stored = r.fed / kPageTokens * kPageTokens;
   r.result.cached_tokens = r.fed;
   metrics_.prompt_tokens.fetch_add(r.request.prompt.size(), std::memory_order_relaxed);
@@ -257,7 +257,8 @@ void Scheduler::step() {
       prompts_.push_back(&r);
       continue;
     }
-    parts_.push_back({r.sequence, std::span(r.tokens).subspan(static_cast<size_t>(r.fed)), Want::kLast});
+    parts_.push_back({r.sequence, std::span(r.tokens).subspan(static_cast<size_t>(r.fed)), Want::kLast,
+                      /*written=*/true});
     stepped_.push_back(&r);
     r.output = outputs++;
   }
@@ -299,14 +300,22 @@ void Scheduler::plan_prompts(int rows) {
   }
 }
 
+/// Those of the request's tokens whose K and V are, to the bit, what a prompt that begins with them would
+/// get.
+std::span<const int32_t> Scheduler::reusable(const Running& r) const {
+  const int count = engine_.backend().reads_apart() ? std::min(r.fed, r.prompt_size()) : r.fed;
+  return std::span(r.tokens).first(static_cast<size_t>(count));
+}
+
 /// Stores what the step has filled, and draws the next tokens.
 void Scheduler::take_outputs() {
   for (Running* r : stepped_) {
     const bool prompt_done = r->output >= 0 && r->first_token == Clock::time_point{};
-    if (r->fed / kPageTokens * kPageTokens == r->stored && !prompt_done) continue;
-    prefixes_.store(std::span(r->tokens).first(static_cast<size_t>(r->fed)), r->sequence, r->stored,
-                    prompt_done);
-    r->stored = r->fed / kPageTokens * kPageTokens;
+    const auto tokens = reusable(*r);
+    const int whole_blocks = static_cast<int>(tokens.size()) / kPageTokens * kPageTokens;
+    if (whole_blocks == r->stored && !prompt_done) continue;
+    prefixes_.store(tokens, r->sequence, r->stored, prompt_done);
+    r->stored = whole_blocks;
   }
   const int outputs = engine_.outputs();
   const int batch = engine_.max_logit_rows();
@@ -366,8 +375,7 @@ void Scheduler::finish(Running& r, FinishReason reason, const std::string& error
   if (r.sequence >= 0) {
     // The next turn of a conversation goes on from here.
     if (reason != FinishReason::kError && !r.reads_prompt())
-      prefixes_.store(std::span(r.tokens).first(static_cast<size_t>(r.fed)), r.sequence, r.stored,
-                      /*partial=*/true);
+      prefixes_.store(reusable(r), r.sequence, r.stored, /*partial=*/true);
     engine_.cache().close(r.sequence);
   }
   r.result.reason = reason;

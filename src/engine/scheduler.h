@@ -141,6 +141,7 @@ class Scheduler {
   void start(std::unique_ptr<Running> request);
   void step();
   void plan_prompts(int rows);
+  [[nodiscard]] std::span<const int32_t> reusable(const Running& r) const;
   void take_outputs();
   void draw(Running& request, std::span<const float> logits);
   void finish(Running& request, FinishReason reason, const std::string& error = {});

@@ -20,19 +20,25 @@ void ForwardPass::run(const Step& step, bool whole) {
 void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   const auto outputs = static_cast<int>(step.outputs.size());
   const int layers = spec_.layer_count();
+  const int written = backend_.reads_apart() ? step.written : 0;  // elsewhere the two are one
+  const bool read_apart = backend_.reads_apart() && written < rows.count;
   x_ = residual_;
   int l = 0;
-  if (!whole && outputs < rows.count) {
+  if (!whole && (read_apart || outputs < rows.count)) {
     // Rows that nobody wants the outcome of are there to fill the cache: they need the layers before the last
     // one that owns its K and V, and of that one only K and V.
-    const int last_owner = spec_.last_kv_owner();
-    embed(rows, last_owner, x_);
-    for (; l < last_owner; ++l) run_layer(l, rows);
-    store_kv(l, rows);
+    fill_cache(rows, 0, written, /*reading=*/false);
+    fill_cache(rows, written, rows.count, /*reading=*/true);
+    x_ = residual_;
     if (outputs == 0) return;
+    // What is wanted goes on alone, and as rows that are written do: few, and the same whoever they are.
+    backend_.set_reading(false);
     rows = keep_outputs(step);
     embed(rows, layers, hidden_);  // per-layer inputs of all layers; hidden_ is free until the end
+    l = spec_.last_kv_owner();
+    run_layer(l++, rows, /*stored=*/true);
   } else {
+    backend_.set_reading(whole);
     embed(rows, layers, x_);
   }
   for (; l < layers; ++l) run_layer(l, rows);
@@ -44,6 +50,24 @@ void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   backend_.rms_norm(x_, outputs, spec_.hidden_size, weights_.final_norm.data(), eps_, hidden_);
   backend_.set_tap_scope("");
   backend_.tap_and_anchor("model.norm", hidden_, outputs, spec_.hidden_size);
+}
+
+/// Takes rows [begin, end) as far as their keys and values in the last layer that has any.
+void ForwardPass::fill_cache(const Rows& rows, int begin, int end, bool reading) {
+  if (begin == end) return;
+  Rows some = rows;
+  some.count = end - begin;
+  some.tokens += begin;
+  some.positions += begin;
+  some.sequences += begin;
+  backend_.set_reading(reading);
+  x_ = residual_ + int64_t{begin} * spec_.hidden_size;
+  const int last_owner = spec_.last_kv_owner();
+  embed(some, last_owner, x_);
+  for (int l = 0; l < last_owner; ++l) run_layer(l, some);
+  QkvArgs args = qkv_args(last_owner);
+  args.q = nullptr;
+  backend_.qkv_rope_store(x_, some, args);
 }
 
 void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
@@ -65,14 +89,15 @@ void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
   backend_.per_layer_inputs(x0, rows, layers, args, ple_);
 }
 
-void ForwardPass::run_layer(int l, const Rows& rows) {
+void ForwardPass::run_layer(int l, const Rows& rows, bool stored) {
   const LayerSpec& layer = spec_.layers[static_cast<size_t>(l)];
   const LayerWeights& w = weights_.layers[static_cast<size_t>(l)];
   const int n = rows.count;
   const int64_t hidden = spec_.hidden_size;
   if (backend_.tapped()) backend_.set_tap_scope(fmt::format("model.layers.{}.", l));
 
-  const QkvArgs qkv = qkv_args(l);
+  QkvArgs qkv = qkv_args(l);
+  if (stored) qkv.k = qkv.v = nullptr;
   backend_.qkv_rope_store(x_, rows, qkv);
   backend_.attend(q_, rows, qkv.shape, cache_.view(layer.kv_source), attended_);
   backend_.project_add(attended_, n, *w.o, w.post_attention_norm.data(), eps_, x_,
@@ -115,12 +140,6 @@ void ForwardPass::run_layer(int l, const Rows& rows) {
     backend_.set_tap_scope("");
     backend_.tap_and_anchor(fmt::format("model.layers.{}", l), x_, n, hidden);
   }
-}
-
-void ForwardPass::store_kv(int l, const Rows& rows) {
-  QkvArgs args = qkv_args(l);
-  args.q = nullptr;
-  backend_.qkv_rope_store(x_, rows, args);
 }
 
 QkvArgs ForwardPass::qkv_args(int l) const {

@@ -32,7 +32,9 @@ constexpr double kInt8Bound = 2e-2;
 struct Pair {
   CpuBackend cpu;
   ReferenceBackend reference;
-  explicit Pair(const std::string& isa, int threads = 2) : cpu({threads, isa}) {}
+  explicit Pair(const std::string& mode, int threads = 2) : cpu({threads, testing::isa_of(mode)}) {
+    cpu.set_reading(testing::is_reading(mode));
+  }
   void reserve(const Limits& limits) {
     cpu.reserve(limits);
     reference.reserve(limits);
@@ -451,7 +453,7 @@ TEST_P(CpuFused, Elementwise) {
   EXPECT_EQ(wide.back(), 30);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, CpuFused, ::testing::ValuesIn(testing::isa_names()),
+INSTANTIATE_TEST_SUITE_P(Isa, CpuFused, ::testing::ValuesIn(testing::kernel_modes()),
                          [](const auto& isa) { return isa.param; });
 
 }  // namespace

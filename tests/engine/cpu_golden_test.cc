@@ -63,28 +63,30 @@ TEST_P(CpuGolden, GreedyContinuationMatches) {
   }
 }
 
-/// Logits of the prompt's last token and of one more, for a prompt fed in pieces of `piece` tokens beside
-/// `others` other sequences.
-std::vector<float> logits_beside(Engine& engine, const Golden& golden, size_t piece, int others) {
+/// Logits of the prompt's last token and of one more, written one, for a prompt fed in pieces of `piece`
+/// tokens beside `others` other sequences, which are read or written.
+std::vector<float> logits_beside(Engine& engine, const Golden& golden, size_t piece, int others,
+                                 bool others_written = false) {
   const std::span<const int32_t> prompt = golden.prompt_ids;
   const int a = engine.cache().open();
   std::vector<int> more;
   for (int i = 0; i < others; ++i) more.push_back(engine.cache().open());
   std::vector<float> kept;
-  const auto step = [&](std::span<const int32_t> tokens, bool wanted) {
+  const auto step = [&](std::span<const int32_t> tokens, bool wanted, bool written) {
     std::vector<SequenceTokens> parts;
-    for (const int other : more) parts.push_back({other, prompt.subspan(0, 3), Want::kLast});
-    parts.push_back({a, tokens, Want::kLast});
+    if (written) parts.push_back({a, tokens, Want::kLast, written});
+    for (const int other : more) parts.push_back({other, prompt.subspan(0, 3), Want::kLast, others_written});
+    if (!written) parts.push_back({a, tokens, Want::kLast});
     engine.step(parts);
     if (!wanted) return;
-    const auto logits = engine.logits(others);
+    const auto logits = engine.logits(written ? 0 : others);
     kept.insert(kept.end(), logits.begin(), logits.end());
   };
   for (size_t done = 0; done < prompt.size(); done += piece) {
     const size_t count = std::min(piece, prompt.size() - done);
-    step(prompt.subspan(done, count), done + count == prompt.size());
+    step(prompt.subspan(done, count), done + count == prompt.size(), false);
   }
-  step(prompt.subspan(0, 1), true);
+  step(prompt.subspan(0, 1), true, true);
   for (const int s : more) engine.cache().close(s);
   engine.cache().close(a);
   return kept;
@@ -98,6 +100,7 @@ TEST_P(CpuGolden, ResultsDoNotDependOnTheBatch) {
   EXPECT_EQ(logits_beside(engine, golden_, 1, 0), alone);
   EXPECT_EQ(logits_beside(engine, golden_, 100, 2), alone);
   EXPECT_EQ(logits_beside(engine, golden_, 13, 1), alone);
+  EXPECT_EQ(logits_beside(engine, golden_, 13, 2, /*others_written=*/true), alone);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuGolden,

@@ -75,13 +75,17 @@ std::unique_ptr<Weight> CpuBackend::load(const MatrixView& stored, WeightUse use
   packed_bytes_ += weight->bytes();
   const bool grows = wider || !used;
   used = true;
-  if (grows && limits_.rows > 0) reserve_forms();
+  if (grows && limits_.rows > 0) {
+    reserve_forms();
+    reserve_read();
+  }
   return weight;
 }
 
 void CpuBackend::reserve(const Limits& limits) {
   Backend::reserve(limits);
   reserve_forms();
+  reserve_read();
   reserve_threads();
   reserve_spans();
   items_.reserve(static_cast<size_t>(limits.rows));

@@ -41,6 +41,8 @@ class CpuBackend final : public Backend {
   [[nodiscard]] std::unique_ptr<Weight> load(const MatrixView& stored, WeightUse use) override;
   [[nodiscard]] bool copies_weights() const noexcept override { return true; }
   void reserve(const Limits& limits) override;
+  [[nodiscard]] bool reads_apart() const noexcept override { return kernels_.read_product != nullptr; }
+  void set_reading(bool reading) noexcept override { reading_ = reading && reads_apart(); }
   [[nodiscard]] std::vector<std::unique_ptr<Backend>> make_lanes() const override;
   [[nodiscard]] int lane_team() const noexcept override { return pool_.unit_team(); }
   void each_in_lanes(int units, const std::function<void(int, int)>& work) noexcept override {
@@ -165,6 +167,30 @@ class CpuBackend final : public Backend {
                   int64_t ldm, float* up_scratch) noexcept;
   void run_expert(const float* h, int64_t e, int count, const MoeArgs& moe, float* out) noexcept;
 
+  // --- rows that are read (read_products.cc) --------------------------------------------------------------
+  /// Rows [first, first + count) of a weight, and where they go: y[row · count + i]. A null weight has none.
+  struct ReadOutput {
+    const Weight* w = nullptr;
+    int64_t first = 0;
+    int64_t count = 0;
+    float* y = nullptr;
+  };
+  /// Brings an input's rows into bf16; row(r) gives [cols] floats.
+  template <class Row>
+  void prepare_read(int rows, int64_t cols, Row row) noexcept;
+  void prepare_read(const Input& input) noexcept;
+  [[nodiscard]] cpu::ReadProductArgs read_args(int thread, const Weight& w, int64_t token, int64_t tokens,
+                                               StaticRange outputs) const noexcept;
+  /// Products of the prepared rows with weights of the same columns.
+  void read_multiply(int rows, std::span<const ReadOutput> outputs) noexcept;
+  void read_geglu(int rows, const Weight& gate, int64_t gate_row, const Weight& up, int64_t up_row,
+                  int64_t width, float* m) noexcept;
+  // Whole operations, as their namesakes.
+  void read_matmul(const Input& input, const Weight& w, int64_t out, float* y) noexcept;
+  void read_qkv(const float* x, const Rows& rows, const QkvArgs& args) noexcept;
+  void read_per_layer_embed(float* x, int rows, const PerLayerArgs& args) noexcept;
+  void read_expert(int64_t e, int count, const MoeArgs& moe) noexcept;
+
   // --- attention (attention.cc)
   // -----------------------------------------------------------------------------
   /// Cosines and sines of a step's positions.
@@ -188,6 +214,8 @@ class CpuBackend final : public Backend {
   };
   /// The step's table: shared by its layers, so made once a step and kind of layer.
   const RopeTable& rope_table(const Rows& rows, const AttentionShape& shape) noexcept;
+  [[nodiscard]] static int64_t finished_heads(const QkvArgs& args) noexcept;
+  void finish_heads(const RopeTable& rope, const Rows& rows, const QkvArgs& args, StaticRange mine) noexcept;
   void finish_query(const RopeTable& rope, int64_t row, int head, const QkvArgs& args) noexcept;
   void finish_key_value(const RopeTable& rope, const Rows& rows, int64_t row, int head,
                         const QkvArgs& args) noexcept;
@@ -210,6 +238,7 @@ class CpuBackend final : public Backend {
   // --- memory (cpu_backend.cc)
   // ------------------------------------------------------------------------------
   void reserve_forms();
+  void reserve_read();
   void reserve_threads();
   void reserve_spans();
   void reserve_experts();
@@ -248,6 +277,15 @@ class CpuBackend final : public Backend {
   };
   OutlierScratch outliers_;
 
+  /// Activations of rows that are read.
+  struct ReadScratch {
+    Buffer memory;
+    uint16_t* x = nullptr;     // [rows, widest] bf16, in the products' tiles
+    uint16_t* rest = nullptr;  // what rounding left, where weights of the float kinds want it
+  };
+  ReadScratch read_;
+  bool reading_ = false;
+
   struct ThreadScratch {
     Buffer memory;
     unsigned char* panel = nullptr;      // [kPanelBytes]
@@ -277,7 +315,7 @@ class CpuBackend final : public Backend {
   };
   SpanScratch spans_;
   std::vector<Item> items_;
-  std::array<RopeTable, 4> rope_tables_;
+  std::array<RopeTable, 6> rope_tables_;  // two kinds of layers, three sets of rows
   uint64_t rope_clock_ = 0;
 
   struct ExpertScratch {

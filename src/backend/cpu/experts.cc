@@ -59,6 +59,18 @@ void CpuBackend::run_expert(const float* h, int64_t e, int count, const MoeArgs&
   const int64_t width = moe.ffn_dim;
   ExpertScratch& s = experts_;
   gather_rows(h, s.rows.data(), count, hidden, s.in.data());
+  const auto add = [&](StaticRange mine) noexcept {
+    for (int64_t i = 0; i < count; ++i) {
+      float* to = out + s.rows[static_cast<size_t>(i)] * hidden;
+      const float* from = s.out.data() + i * hidden;
+      for (int64_t o = mine.begin; o < mine.end; ++o)
+        to[o] += s.row_weights[static_cast<size_t>(i)] * from[o];
+    }
+  };
+  if (reading_) {
+    read_expert(e, count, moe);
+    return add({0, hidden});
+  }
   const Input input{.x = s.in.data(), .rows = count, .cols = hidden};
   const Input gated{.x = s.gate.data(), .rows = count, .cols = width};
   const std::array gate_up = {moe.gate_up};
@@ -76,12 +88,7 @@ void CpuBackend::run_expert(const float* h, int64_t e, int count, const MoeArgs&
     const StaticRange mine = share(thread, hidden, count);
     multiply_rows(thread, activations(gated, *moe.down), *moe.down, e * hidden + mine.begin,
                   e * hidden + mine.end, s.out.data() + mine.begin, hidden);
-    for (int64_t i = 0; i < count; ++i) {
-      float* to = out + s.rows[static_cast<size_t>(i)] * hidden;
-      const float* from = s.out.data() + i * hidden;
-      for (int64_t o = mine.begin; o < mine.end; ++o)
-        to[o] += s.row_weights[static_cast<size_t>(i)] * from[o];
-    }
+    add(mine);
   });
 }
 

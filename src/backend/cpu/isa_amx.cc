@@ -1,4 +1,5 @@
 #include "backend/cpu/amx_product.h"
+#include "backend/cpu/amx_read_product.h"
 #include "backend/cpu/kernels.h"
 
 namespace facet::cpu {
@@ -16,6 +17,8 @@ const KernelTable& amx_kernels() {
     KernelTable t = avx512_kernels();
     t.name = "amx";
     t.product = product;
+    t.read_product = AmxReadProduct::run;
+    t.to_bf16_row = AmxReadProduct::to_bf16;
     t.block_bytes = int64_t{2} << 20;  // every processor with AMX has as much
     t.int8_peak = amx_int8_peak;
     return t;

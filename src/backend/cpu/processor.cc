@@ -28,14 +28,14 @@ bool has_avx512() noexcept {
 
 bool has_amx() noexcept {
 #if defined(__linux__)
-  constexpr unsigned kTileAndInt8 = 3U << 24;  // CPUID leaf 7, EDX
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, of Linux 5.16
-  constexpr long kTileData = 18;               // the matrix registers in the saved state
+  constexpr unsigned kMatrices = 1U << 22 | 3U << 24;  // CPUID leaf 7, EDX: bf16, the registers, int8
+  constexpr long kRequestPermission = 0x1023;          // ARCH_REQ_XCOMP_PERM, of Linux 5.16
+  constexpr long kTileData = 18;                       // the matrix registers in the saved state
   unsigned a = 0;
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTileAndInt8) == kTileAndInt8 &&
+  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kMatrices) == kMatrices &&
          ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;

@@ -223,6 +223,7 @@ void CpuBackend::geglu_rows(int thread, const Activations& gate_a, const Weight&
 
 void CpuBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, float* y) noexcept {
   const Input input{.x = x, .rows = rows, .cols = w.cols()};
+  if (reading_) return read_matmul(input, w, out, y);
   const std::array weights = {&w};
   in_parts(rows, weights, [&](const Part& part) noexcept {
     prepare(part, input, weights);
@@ -232,33 +233,46 @@ void CpuBackend::matmul(const float* x, int rows, const Weight& w, int64_t out, 
 }
 
 void CpuBackend::qkv_rope_store(const float* x, const Rows& rows, const QkvArgs& args) noexcept {
-  const AttentionShape& shape = args.shape;
-  const Input input{x, rows.count, limits_.hidden, true, args.input_norm, args.eps};
-  const std::array weights = {args.q, args.k, args.v};
-  const std::array outputs = {args.q_out, scratch_.k, scratch_.v};
-  const int q_heads = args.q != nullptr ? shape.q_heads : 0;
-  const int kv_heads = args.k != nullptr ? shape.kv_heads : 0;
-  const RopeTable& rope = rope_table(rows, shape);
-  in_parts(rows.count, weights, [&](const Part& part) noexcept {
-    prepare(part, input, weights);
-    meet(part);
-    for (size_t i = 0; i < weights.size(); ++i)
-      if (weights[i] != nullptr) multiply(part, input, *weights[i], weights[i]->rows(), outputs[i]);
-    meet(part);
-    const int64_t heads = q_heads + kv_heads;
-    // A row has more heads than few rows have threads.
-    const StaticRange mine = part.apart ? StaticRange{part.own.begin * heads, part.own.end * heads}
-                                        : static_range(rows.count * heads, part.thread, pool_.team());
-    for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
-      const int64_t row = unit / heads;
-      const auto head = static_cast<int>(unit % heads);
-      if (head < q_heads)
-        finish_query(rope, row, head, args);
-      else
-        finish_key_value(rope, rows, row, head - q_heads, args);
-    }
-  });
+  if (reading_) {
+    read_qkv(x, rows, args);
+  } else {
+    const Input input{x, rows.count, limits_.hidden, true, args.input_norm, args.eps};
+    const std::array weights = {args.q, args.k, args.v};
+    const std::array outputs = {args.q_out, scratch_.k, scratch_.v};
+    const int64_t heads = finished_heads(args);
+    const RopeTable& rope = rope_table(rows, args.shape);
+    in_parts(rows.count, weights, [&](const Part& part) noexcept {
+      prepare(part, input, weights);
+      meet(part);
+      for (size_t i = 0; i < weights.size(); ++i)
+        if (weights[i] != nullptr) multiply(part, input, *weights[i], weights[i]->rows(), outputs[i]);
+      meet(part);
+      // A row has more heads than few rows have threads.
+      finish_heads(rope, rows, args,
+                   part.apart ? StaticRange{part.own.begin * heads, part.own.end * heads}
+                              : static_range(rows.count * heads, part.thread, pool_.team()));
+    });
+  }
   tap("input_layernorm", scratch_.h, rows.count, limits_.hidden);
+}
+
+int64_t CpuBackend::finished_heads(const QkvArgs& args) noexcept {
+  return (args.q != nullptr ? args.shape.q_heads : 0) + (args.k != nullptr ? args.shape.kv_heads : 0);
+}
+
+/// Norms and rotates heads `mine` of all rows' heads, and stores keys and values.
+void CpuBackend::finish_heads(const RopeTable& rope, const Rows& rows, const QkvArgs& args,
+                              StaticRange mine) noexcept {
+  const int64_t heads = finished_heads(args);
+  const int q_heads = args.q != nullptr ? args.shape.q_heads : 0;
+  for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
+    const int64_t row = unit / heads;
+    const auto head = static_cast<int>(unit % heads);
+    if (head < q_heads)
+      finish_query(rope, row, head, args);
+    else
+      finish_key_value(rope, rows, row, head - q_heads, args);
+  }
 }
 
 void CpuBackend::finish_query(const RopeTable& rope, int64_t row, int head, const QkvArgs& args) noexcept {
@@ -295,15 +309,20 @@ void CpuBackend::project_add(const float* a, int rows, const Weight& w, const fl
     for (int64_t r = mine.begin; r < mine.end; ++r)
       kernels_.rms_norm_add_row(scratch_.y + r * width, width, norm, eps, 1, x + r * width);
   };
-  in_parts(rows, weights, [&](const Part& part) noexcept {
-    prepare(part, input, weights);
-    meet(part);
-    multiply(part, input, w, width, scratch_.y);
-    if (traced) return;
-    meet(part);
-    add_rows(part.own);
-  });
-  if (!traced) return;
+  if (reading_) {
+    read_matmul(input, w, width, scratch_.y);
+    if (!traced) return in_units(rows, 1, [&](int, StaticRange mine) noexcept { add_rows(mine); });
+  } else {
+    in_parts(rows, weights, [&](const Part& part) noexcept {
+      prepare(part, input, weights);
+      meet(part);
+      multiply(part, input, w, width, scratch_.y);
+      if (traced) return;
+      meet(part);
+      add_rows(part.own);
+    });
+    if (!traced) return;
+  }
   tap(names.projection, scratch_.y, rows, width);
   tap(names.module, scratch_.y, rows, width);
   add_rows({0, rows});
@@ -314,14 +333,19 @@ void CpuBackend::geglu(const float* x, int rows, const float* norm, float eps, c
   const Input input{x, rows, gate.cols(), true, norm, eps};
   const std::array weights = {&gate, &up};
   const int64_t width = gate.rows();
-  in_parts(rows, weights, [&](const Part& part) noexcept {
-    prepare(part, input, weights);
-    meet(part);
-    const int64_t first = part.rows.begin * width;
-    geglu_rows(part.thread, slice(activations(input, gate), part.rows), gate, 0,
-               slice(activations(input, up), part.rows), up, 0, share(part, width), m + first, width,
-               scratch_.up + first);
-  });
+  if (reading_) {
+    prepare_read(input);
+    read_geglu(rows, gate, 0, up, 0, width, m);
+  } else {
+    in_parts(rows, weights, [&](const Part& part) noexcept {
+      prepare(part, input, weights);
+      meet(part);
+      const int64_t first = part.rows.begin * width;
+      geglu_rows(part.thread, slice(activations(input, gate), part.rows), gate, 0,
+                 slice(activations(input, up), part.rows), up, 0, share(part, width), m + first, width,
+                 scratch_.up + first);
+    });
+  }
   tap("pre_feedforward_layernorm", scratch_.h, rows, gate.cols());
 }
 
@@ -332,6 +356,10 @@ void CpuBackend::per_layer_embed(float* x, int rows, const PerLayerArgs& args) n
   const Input gated{.x = scratch_.ple, .rows = rows, .cols = dim};
   const std::array gate = {args.gate};
   const std::array projection = {args.projection};
+  if (reading_) {
+    read_per_layer_embed(x, rows, args);
+    return tap("per_layer_projection", scratch_.y, rows, hidden);
+  }
   in_parts(rows, gate, [&](const Part& part) noexcept {
     prepare(part, input, gate);
     meet(part);
@@ -361,13 +389,9 @@ void CpuBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers,
   const Input input{.x = x0, .rows = n, .cols = args.projection->cols()};
   const std::array weights = {args.projection};
   const MatrixView& table = static_cast<const cpu::StoredTable&>(*args.table).stored;
-  in_parts(n, weights, [&](const Part& part) noexcept {
-    prepare(part, input, weights);
-    meet(part);
-    multiply(part, input, *args.projection, width, scratch_.ple);
-    meet(part);
-    float* scratch = thread_scratch_[static_cast<size_t>(part.thread)].row;
-    for (int64_t r = part.own.begin; r < part.own.end; ++r) {
+  const auto combine = [&](int thread, StaticRange mine) noexcept {
+    float* scratch = thread_scratch_[static_cast<size_t>(thread)].row;
+    for (int64_t r = mine.begin; r < mine.end; ++r) {
       float* p = scratch_.ple + r * width;
       kernels_.scale(p, args.projection_scale, width);
       for (int l = 0; l < layers; ++l)
@@ -376,7 +400,19 @@ void CpuBackend::per_layer_inputs(const float* x0, const Rows& rows, int layers,
       gather_row(table, rows.tokens[r], width, args.embed_scale, scratch, out + r * width);
       kernels_.add_scale(out + r * width, p, args.combination_scale, width);
     }
-  });
+  };
+  if (reading_) {
+    read_matmul(input, *args.projection, width, scratch_.ple);
+    in_units(n, 1, combine);
+  } else {
+    in_parts(n, weights, [&](const Part& part) noexcept {
+      prepare(part, input, weights);
+      meet(part);
+      multiply(part, input, *args.projection, width, scratch_.ple);
+      meet(part);
+      combine(part.thread, part.own);
+    });
+  }
   tap_and_anchor("per_layer_inputs", out, n, width);
 }
 
@@ -384,6 +420,14 @@ void CpuBackend::logits(const float* h, int rows, const Weight& head, float cap,
   const Input input{.x = h, .rows = rows, .cols = head.cols()};
   const std::array weights = {&head};
   const int64_t vocab = head.rows();
+  if (reading_) {
+    read_matmul(input, head, vocab, out);
+    if (cap > 0)
+      in_units(rows, 1, [&](int, StaticRange mine) noexcept {
+        kernels_.softcap(out + mine.begin * vocab, cap, (mine.end - mine.begin) * vocab);
+      });
+    return;
+  }
   in_parts(rows, weights, [&](const Part& part) noexcept {
     prepare(part, input, weights);
     meet(part);

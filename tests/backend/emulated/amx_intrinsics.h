@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -75,6 +76,35 @@ inline void tile_dpbsud(size_t sum, size_t a, size_t b) {
     }
   }
 }
+/// sum[m][n] += Σ_k a[m][k] · b[k / 2][n][k % 2] in f32: the even columns and the odd ones apart, each
+/// product added without rounding it first, numbers too small for f32's normal range taken as 0.
+inline void tile_dpbf16ps(size_t sum, size_t a, size_t b) {
+  MatrixRegister& c = shaped(sum);
+  const MatrixRegister& x = shaped(a);
+  const MatrixRegister& w = shaped(b);
+  require(c.rows == x.rows && c.row_bytes == w.row_bytes && x.row_bytes == 4 * w.rows);
+  require(sum != a && sum != b && a != b);
+  const auto normal = [](float v) { return std::fabs(v) < 0x1p-126F ? std::copysign(0.0F, v) : v; };
+  const auto widened = [&](const uint8_t* bytes) {
+    uint32_t bits = uint32_t{bytes[0]} << 16 | uint32_t{bytes[1]} << 24;
+    float value = 0;
+    std::memcpy(&value, &bits, 4);
+    return normal(value);
+  };
+  for (size_t m = 0; m < static_cast<size_t>(c.rows); ++m) {
+    for (size_t n = 0; n < static_cast<size_t>(c.row_bytes); n += 4) {
+      float parts[2] = {};
+      for (size_t k = 0; k < static_cast<size_t>(x.row_bytes); k += 2) {
+        float& part = parts[k / 2 % 2];
+        part = normal(std::fma(widened(&x.bytes[m][k]), widened(&w.bytes[k / 4][n + k % 4]), part));
+      }
+      float total = 0;
+      std::memcpy(&total, &c.bytes[m][n], 4);
+      total = normal(normal(total) + normal(parts[0] + parts[1]));
+      std::memcpy(&c.bytes[m][n], &total, 4);
+    }
+  }
+}
 
 }  // namespace facet::emulated
 
@@ -84,6 +114,7 @@ inline void tile_dpbsud(size_t sum, size_t a, size_t b) {
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbsud
+#undef _tile_dpbf16ps
 
 #define _tile_loadconfig facet::emulated::tile_loadconfig
 #define _tile_release facet::emulated::tile_release
@@ -91,3 +122,4 @@ inline void tile_dpbsud(size_t sum, size_t a, size_t b) {
 #define _tile_loadd facet::emulated::tile_loadd
 #define _tile_stored facet::emulated::tile_stored
 #define _tile_dpbsud facet::emulated::tile_dpbsud
+#define _tile_dpbf16ps facet::emulated::tile_dpbf16ps

@@ -199,6 +199,31 @@ inline I srl_epi32(const I& x, const __m128i& counts) {
   std::memcpy(&count, &counts, sizeof count);
   return map<uint32_t>(x, x, [=](uint32_t a, uint32_t) { return count > 31 ? 0 : a >> count; });
 }
+inline I srli_epi32(const I& x, unsigned count) {
+  return map<uint32_t>(x, x, [=](uint32_t a, uint32_t) { return count > 31 ? 0 : a >> count; });
+}
+/// y where the mask is set.
+inline I mask_blend_epi16(unsigned mask, const I& x, const I& y) {
+  const Lanes<uint16_t> a(x);
+  const Lanes<uint16_t> b(y);
+  return lanes<uint16_t, I>([&](int i) { return (mask >> i & 1U) != 0 ? b.v[i] : a.v[i]; });
+}
+/// Each bit is bit 4 x + 2 y + z of `table`.
+inline I ternarylogic_epi32(const I& x, const I& y, const I& z, unsigned table) {
+  I out = set1_epi32(0);
+  for (unsigned i = 0; i < 8; ++i)
+    if ((table >> i & 1U) != 0)
+      out |= ((i & 4U) != 0 ? x : ~x) & ((i & 2U) != 0 ? y : ~y) & ((i & 1U) != 0 ? z : ~z);
+  return out;
+}
+inline __m256i cvtepi32_epi16(const I& x) {
+  const Lanes<int32_t> a(x);
+  int16_t narrow[16];
+  for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int16_t>(a.v[i]);
+  __m256i out;
+  std::memcpy(&out, narrow, sizeof out);
+  return out;
+}
 inline I srli_epi16(const I& x, unsigned count) {
   return map<uint16_t>(x, x, [=](uint16_t a, uint16_t) { return count > 15 ? 0 : a >> count; });
 }
@@ -223,14 +248,18 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #undef _mm512_shuffle_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi16
+#undef _mm512_srli_epi32
+#undef _mm512_ternarylogic_epi32
 
 #define _mm512_abs_ps facet::emulated::abs_ps
 #define _mm512_add_epi32 facet::emulated::add_epi32
 #define _mm512_add_ps(x, y) ((x) + (y))
 #define _mm512_and_si512(x, y) ((x) & (y))
+#define _mm512_castps_si512(x) (reinterpret_cast<__m512i>(x))
 #define _mm512_castsi512_ps(x) (reinterpret_cast<__m512>(x))
 #define _mm512_cmp_ps_mask(x, y, how) facet::emulated::cmp_greater_ps(x, y)
 #define _mm512_cvtepi32_ps facet::emulated::cvtepi32_ps
+#define _mm512_cvtepi32_epi16 facet::emulated::cvtepi32_epi16
 #define _mm512_cvtepi8_epi32 facet::emulated::cvtepi8_epi32
 #define _mm512_cvtepu16_epi32 facet::emulated::cvtepu16_epi32
 #define _mm512_cvtph_ps facet::emulated::cvtph_ps
@@ -242,6 +271,7 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_load_si512 facet::emulated::load
 #define _mm512_loadu_ps facet::emulated::loadu_ps
 #define _mm512_loadu_si512 facet::emulated::loadu
+#define _mm512_mask_blend_epi16 facet::emulated::mask_blend_epi16
 #define _mm512_mask_blend_ps facet::emulated::mask_blend_ps
 #define _mm512_max_ps facet::emulated::max_ps
 #define _mm512_min_ps facet::emulated::min_ps
@@ -259,7 +289,9 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_slli_epi32 facet::emulated::slli_epi32
 #define _mm512_srl_epi32 facet::emulated::srl_epi32
 #define _mm512_srli_epi16 facet::emulated::srli_epi16
+#define _mm512_srli_epi32 facet::emulated::srli_epi32
 #define _mm512_store_si512 facet::emulated::store
 #define _mm512_storeu_ps facet::emulated::storeu_ps
 #define _mm512_storeu_si512 facet::emulated::storeu
 #define _mm512_sub_ps(x, y) ((x) - (y))
+#define _mm512_ternarylogic_epi32 facet::emulated::ternarylogic_epi32
