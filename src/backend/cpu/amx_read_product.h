@@ -26,11 +26,11 @@ class AmxReadProduct {
     }
   }
 
-  /// Brings row `row` of activations into the tiles of `x`, and what rounding left into those of `rest`
-  /// unless that is null. Zeros up to whole tiles.
-  static void to_bf16(const float* x, int64_t cols, int64_t row, uint16_t* tiles, uint16_t* rest) {
-    const int64_t count = (cols + kReadColumns - 1) / kReadColumns;
-    int64_t at = row / Amx::kTokens * count * kTile + row % Amx::kTokens * kReadColumns;
+  /// Brings row `row` of activations into the tiles of parts[0], what rounding left into those of parts[1],
+  /// and so on, `count` of them. Zeros up to whole tiles.
+  static void to_bf16(const float* x, int64_t cols, int64_t row, int count, uint16_t* const* parts) {
+    const int64_t tiles = (cols + kReadColumns - 1) / kReadColumns;
+    int64_t at = row / Amx::kTokens * tiles * kTile + row % Amx::kTokens * kReadColumns;
     for (int64_t i = 0; i < cols; i += kReadColumns, at += kTile) {
       alignas(64) float tail[kReadColumns];
       const float* from = x + i;
@@ -38,10 +38,13 @@ class AmxReadProduct {
         for (int64_t j = 0; j < kReadColumns; ++j) tail[j] = i + j < cols ? x[i + j] : 0.0F;
         from = tail;
       }
-      const auto first = Amx::load(from);
-      const auto second = Amx::load(from + kLanes);
-      store_bf16(tiles + at, first, second);
-      if (rest != nullptr) store_bf16(rest + at, rest_of(first), rest_of(second));
+      auto first = Amx::load(from);
+      auto second = Amx::load(from + kLanes);
+      for (int part = 0; part < count; ++part) {
+        store_bf16(parts[part] + at, first, second);
+        first = rest_of(first);
+        second = rest_of(second);
+      }
     }
   }
 
@@ -52,10 +55,9 @@ class AmxReadProduct {
   static constexpr int kPairs = kReadColumns / 2;            // words of a weight tile, and its rows
   static constexpr int kTile = Amx::kTokens * kReadColumns;  // values of a tile of activations
   static_assert(kTokens == kReadTokens);
-  static_assert(2 * kReadPanelColumns * kTiles * kTileRows * 2 <= kPanelBytes);
+  static_assert(kReadParts * kReadPanelColumns * kTiles * kTileRows * 2 <= kPanelBytes);
 
-  static constexpr int64_t kRest =
-      kReadPanelColumns / 2 * kTiles;  // words from a panel to what rounding it left
+  static constexpr int64_t kPanel = kReadPanelColumns / 2 * kTiles * kTileRows / kLanes;  // words of one part
 
   using Word = __m512i;  // sixteen pairs of bf16, a weight row each: the first column in the low half
 
@@ -100,8 +102,8 @@ class AmxReadProduct {
       return Amx::fma(scales, _mm512_castsi512_ps(code), biases);
     }
 
-    static constexpr bool kExact = false;
-    static constexpr bool kHasRest = false;
+    static constexpr int kXParts = 1;
+    static constexpr int kParts = 1;
 
     /// Decodes `columns` of a tile to where `place` has its pairs.
     template <class Place>
@@ -129,8 +131,8 @@ class AmxReadProduct {
   template <TileKind kKind>
   struct FloatColumns {
     static constexpr int kBytes = kKind == TileKind::kF32 ? 4 : 2;
-    static constexpr bool kExact = true;
-    static constexpr bool kHasRest = kKind != TileKind::kBF16;
+    static constexpr int kXParts = kReadParts;
+    static constexpr int kParts = kKind == TileKind::kBF16 ? 1 : kKind == TileKind::kF16 ? 2 : 3;
 
     static int64_t bytes(const PackedMatrix& /*w*/, int64_t columns) { return columns * kTileRows * kBytes; }
 
@@ -138,10 +140,13 @@ class AmxReadProduct {
     static void unpack(const PackedMatrix& /*w*/, const unsigned char* p, int64_t columns, Place place) {
       for (int64_t pairs = 0; pairs < columns / 2; ++pairs, p += 2 * kTileRows * kBytes) {
         Word* out = place(pairs);
-        if constexpr (kHasRest) {
-          const auto [first, second] = load(p);
-          out[0] = pair(first, second);
-          out[kRest] = pair(rest_of(first), rest_of(second));
+        if constexpr (kParts > 1) {
+          auto [first, second] = load(p);
+          for (int part = 0; part < kParts; ++part) {
+            out[part * kPanel] = pair(first, second);
+            first = rest_of(first);
+            second = rest_of(second);
+          }
         } else {
           out[0] = _mm512_load_si512(p);
         }
@@ -201,7 +206,7 @@ class AmxReadProduct {
         const auto place = [&](int64_t p) { return words + (p / kPairs * kWidth + i) * kPairs + p % kPairs; };
         Columns::unpack(w, data + i * w.tile_bytes, end - begin, place);
         for (int64_t p = pairs; p % kPairs != 0; ++p)  // the last 16 columns alone
-          place(p)[0] = place(p)[Columns::kHasRest ? kRest : 0] = _mm512_setzero_si512();
+          for (int part = 0; part < Columns::kParts; ++part) place(p)[part * kPanel] = _mm512_setzero_si512();
       }
       Amx::fence();
       const int64_t step = (bytes / blocks / 64 + 1) * 64;
@@ -265,18 +270,13 @@ class AmxReadProduct {
     }
     const int64_t at = (token / Amx::kTokens * args.column_tiles + f.first) * kTile;
     const int64_t down = args.column_tiles * kTile;  // to the next sixteen tokens
-    const uint16_t* x = args.x + at;
-    const Word* w = f.panel;
-    if constexpr (!Columns::kExact) {
-      for (int64_t i = 0; i < f.tiles; ++i, x += kTile, w += kWidth * kPairs)
-        add<kWidth, kHigh>(x, down, w, true);
-    } else {
-      const uint16_t* rest = args.rest + at;
-      for (int64_t i = 0; i < f.tiles; ++i, x += kTile, rest += kTile, w += kWidth * kPairs) {
-        add<kWidth, kHigh>(x, down, w, true);
-        add<kWidth, kHigh>(rest, down, w, false);
-        if constexpr (Columns::kHasRest) add<kWidth, kHigh>(x, down, w + kRest, true);
-      }
+    const uint16_t* x[Columns::kXParts];
+    for (int part = 0; part < Columns::kXParts; ++part) x[part] = args.x[part] + at;
+    for (int64_t i = 0; i < f.tiles; ++i) {
+      const Word* w = f.panel + i * kWidth * kPairs;
+      for (int part = 0; part < Columns::kParts; ++part)
+        for (int other = 0; other + part < Columns::kXParts; ++other)
+          add<kWidth, kHigh>(x[other] + i * kTile, down, w + part * kPanel, other == 0);
     }
     _tile_stored(0, y, y_step);
     if constexpr (kWidth == 2) _tile_stored(1, y + kTileRows, y_step);

@@ -280,8 +280,8 @@ class CpuBackend final : public Backend {
   /// Activations of rows that are read.
   struct ReadScratch {
     Buffer memory;
-    uint16_t* x = nullptr;     // [rows, widest] bf16, in the products' tiles
-    uint16_t* rest = nullptr;  // what rounding left, where weights of the float kinds want it
+    int count = 1;                                      // of the parts: one where all weights are quantised
+    std::array<uint16_t*, cpu::kReadParts> parts = {};  // [rows, widest] bf16 each, in the products' tiles
   };
   ReadScratch read_;
   bool reading_ = false;

@@ -74,7 +74,12 @@ struct ProductArgs {
   int64_t ldy = 0;
   unsigned char* panel = nullptr;  ///< kPanelBytes of the calling thread's scratch, 64-byte aligned
 };
-constexpr size_t kPanelBytes = size_t{192} << 10;
+constexpr size_t kPanelBytes = size_t{288} << 10;
+
+constexpr int kReadTokens = 32;          ///< token rows that are multiplied together
+constexpr int kReadColumns = 32;         ///< columns
+constexpr int kReadPanelColumns = 1536;  ///< decoded at a time
+constexpr int kReadParts = 3;            ///< bf16 numbers that make up an f32
 
 /// Part of a product for rows that are read: the same, over columns [column_begin, column_end) of bf16
 /// activations, added to what y holds unless column_begin is 0. column_begin is a multiple of
@@ -82,9 +87,9 @@ constexpr size_t kPanelBytes = size_t{192} << 10;
 /// [rows / 16][column_tiles], up to a multiple of kReadTokens rows, with zeros beyond the matrix's columns.
 struct ReadProductArgs {
   const PackedMatrix* w = nullptr;
-  const uint16_t* x = nullptr;
-  const uint16_t* rest =
-      nullptr;  ///< what rounding them left; weights of the float kinds are multiplied by it, too
+  /// The activations rounded, and what that left: so many parts as weights of the float kinds are multiplied
+  /// by; quantised ones take the first alone.
+  const uint16_t* x[kReadParts] = {};
   int64_t column_tiles = 0;
   int rows = 0;
   int64_t column_begin = 0;
@@ -95,9 +100,6 @@ struct ReadProductArgs {
   int64_t ldy = 0;
   unsigned char* panel = nullptr;  ///< kPanelBytes of the calling thread's scratch, 64-byte aligned
 };
-constexpr int kReadTokens = 32;          ///< token rows that are multiplied together
-constexpr int kReadColumns = 32;         ///< columns
-constexpr int kReadPanelColumns = 1536;  ///< decoded at a time
 
 /// A page of one key/value head, and the queries that attend over it.
 enum class KvElement : uint8_t { kF32, kBF16, kQ8 };
@@ -136,10 +138,10 @@ struct KernelTable {
   int64_t block_bytes;
 
   void (*product)(const ProductArgs& args);
-  /// Products of rows that are read, and how row `row` of [cols] activations gets into their tiles; `rest`
-  /// may be null. Null where these rows take the same products as all others.
+  /// Products of rows that are read, and how row `row` of [cols] activations gets into `count` parts. Null
+  /// where these rows take the same products as all others.
   void (*read_product)(const ReadProductArgs& args);
-  void (*to_bf16_row)(const float* x, int64_t cols, int64_t row, uint16_t* tiles, uint16_t* rest);
+  void (*to_bf16_row)(const float* x, int64_t cols, int64_t row, int count, uint16_t* const* parts);
   /// The magnitude beyond which a value of the row is an outlier; infinite where squares leave f32's range.
   float (*outlier_limit)(const float* x, int64_t cols);
   /// Lists values beyond `limit`, at most `most`; returns how many.

@@ -33,17 +33,17 @@ void CpuBackend::reserve_read() {
   if (!reads_apart()) return;
   const int64_t rows = (int64_t{limits_.rows} + kReadTokens - 1) / kReadTokens * kReadTokens;
   const int64_t values = rows * column_tiles(widest_) * kReadColumns;
-  const bool floats = form_used_[0];
-  read_.memory = cpu::allocate_pages(static_cast<size_t>(values) * sizeof(uint16_t) * (floats ? 2 : 1));
-  read_.x = reinterpret_cast<uint16_t*>(read_.memory.get());
-  read_.rest = floats ? read_.x + values : nullptr;
+  read_.count = form_used_[0] ? cpu::kReadParts : 1;
+  read_.memory = cpu::allocate_pages(static_cast<size_t>(values * read_.count) * sizeof(uint16_t));
+  for (int i = 0; i < read_.count; ++i)
+    read_.parts[static_cast<size_t>(i)] = reinterpret_cast<uint16_t*>(read_.memory.get()) + i * values;
 }
 
 template <class Row>
 void CpuBackend::prepare_read(int rows, int64_t cols, Row row) noexcept {
   in_units(rows, kUnitTokens, [&](int /*thread*/, StaticRange mine) noexcept {
     for (int64_t r = mine.begin; r < mine.end; ++r)
-      kernels_.to_bf16_row(row(r), cols, r, read_.x, read_.rest);
+      kernels_.to_bf16_row(row(r), cols, r, read_.count, read_.parts.data());
   });
 }
 
@@ -62,9 +62,8 @@ cpu::ReadProductArgs CpuBackend::read_args(int thread, const Weight& w, int64_t 
   cpu::ReadProductArgs args;
   args.w = &packed(w).matrix();
   args.column_tiles = column_tiles(w.cols());
-  const int64_t before = token * args.column_tiles * kReadColumns;
-  args.x = read_.x + before;
-  args.rest = read_.rest != nullptr ? read_.rest + before : nullptr;
+  for (int i = 0; i < read_.count; ++i)
+    args.x[i] = read_.parts[static_cast<size_t>(i)] + token * args.column_tiles * kReadColumns;
   args.rows = static_cast<int>(tokens);
   args.column_end = args.w->cols;
   args.row_begin = outputs.begin;
