@@ -46,6 +46,7 @@ class AmxAttention {
     int begin, end;
     const unsigned char* k[kPages];  // [64] slots, `stride` bytes apart
     const unsigned char* v[kPages];
+    const float* k_scale[kPages];  // null: keys are not codes
     int64_t stride;
   };
 
@@ -105,6 +106,8 @@ class AmxAttention {
           if (query < queries_) {
             const float* q =
                 a_.q + query / a_.group * a_.row_stride + int64_t{query % a_.group} * a_.head_dim;
+            __builtin_prefetch(q + (chunk + 2) * kChunk);
+            __builtin_prefetch(q + (chunk + 2) * kChunk + kLanes);
             low = Amx::mul(some(q, chunk * kChunk), scale);
             high = Amx::mul(some(q, chunk * kChunk + kLanes), scale);
           }
@@ -142,35 +145,37 @@ class AmxAttention {
       b.k[p] = a_.k + slot * a_.stride;
       b.v[p] = a_.v + slot * a_.stride;
       if (as_stored) continue;
-      const int64_t scales = slot * a_.scale_stride;
       unsigned char* rounded = a_.scratch.rounded + int64_t{2} * p * kPageSlots * b.stride;
-      b.k[p] = round_page(b.k[p], a_.k_scale + scales, b.stride, rounded);
-      b.v[p] = round_page(b.v[p], a_.v_scale + scales, b.stride, rounded + kPageSlots * b.stride);
+      unsigned char* rounded_v = rounded + kPageSlots * b.stride;
+      if (a_.element == KvElement::kBF16) {
+        b.k[p] = round_page<KvElement::kBF16>(b.k[p], nullptr, 0, b.stride, rounded);
+        b.v[p] = round_page<KvElement::kBF16>(b.v[p], nullptr, 0, b.stride, rounded_v);
+      } else {
+        // Codes are exact in bf16: a key's scale is left for its scores.
+        static constexpr float kOne = 1;
+        b.k_scale[p] = a_.k_scale + slot * a_.scale_stride;
+        b.k[p] = round_page<KvElement::kQ8>(b.k[p], &kOne, 0, b.stride, rounded);
+        b.v[p] = round_page<KvElement::kQ8>(b.v[p], a_.v_scale + slot * a_.scale_stride, a_.scale_stride,
+                                            b.stride, rounded_v);
+      }
     }
     return b;
   }
   /// A page's slots as bf16, `stride` bytes apart with zeros beyond head_dim. Returns `to`.
-  const unsigned char* round_page(const unsigned char* from, const float* scales, int64_t stride,
-                                  unsigned char* to) const {
-    switch (a_.element) {
-      case KvElement::kF32: return round_slots<KvElement::kF32>(from, scales, stride, to);
-      case KvElement::kBF16: return round_slots<KvElement::kBF16>(from, scales, stride, to);
-      case KvElement::kQ8: return round_slots<KvElement::kQ8>(from, scales, stride, to);
-    }
-    return to;
-  }
   template <KvElement kElement>
-  const unsigned char* round_slots(const unsigned char* from, const float* scales, int64_t stride,
-                                   unsigned char* to) const {
-    const StoredSlots<Amx, kElement> slots{from, scales, a_.stride, a_.scale_stride, kPageSlots, nullptr};
+  const unsigned char* round_page(const unsigned char* from, const float* scales, int64_t scale_stride,
+                                  int64_t stride, unsigned char* to) const {
+    const StoredSlots<Amx, kElement> slots{from, scales, a_.stride, scale_stride, kPageSlots, nullptr};
     for (int j = 0; j < kPageSlots; ++j) {
       const auto at = [&](int i) {
         if (i + kLanes <= a_.head_dim) return slots.load(j, i);
         return i < a_.head_dim ? slots.load_tail(j, i, a_.head_dim) : Amx::zero();
       };
-      for (int c = 0; c < chunks_; ++c)
-        Amx::store_int(to + j * stride + c * 64, Amx::in_order(Amx::round_bf16(at(c * kChunk)),
-                                                               Amx::round_bf16(at(c * kChunk + kLanes))));
+      for (int c = 0; c < chunks_; ++c) {
+        const F low = Amx::round_bf16(at(c * kChunk));
+        const F high = Amx::round_bf16(at(c * kChunk + kLanes));
+        Amx::store_int(to + j * stride + c * 64, Amx::in_order(low, high));
+      }
     }
     return to;
   }
@@ -256,6 +261,7 @@ class AmxAttention {
   void weigh(const Block& b, int tile, float* scores) const {
     float* tops = a_.scratch.top + tile * kLanes;
     float* totals = a_.scratch.sum + tile * kLanes;
+    if (a_.element == KvElement::kQ8) scale_scores(b, scores);
     hide_unseen(b, tile, scores);
     F tallest = Amx::load(scores + b.begin * kChunk * kLanes);
     F tallest_odd = Amx::load(scores + (b.begin * kChunk + 1) * kLanes);
@@ -290,6 +296,14 @@ class AmxAttention {
       for (int i = 0; i < kLanes; ++i) Amx::store_int(to + i * 64, pairs[i]);
     }
     Amx::store(totals, Amx::add(total, Amx::add(even, odd)));
+  }
+
+  void scale_scores(const Block& b, float* scores) const {
+    for (int j = b.begin * kChunk; j < b.end * kChunk; ++j) {
+      const float scale = b.k_scale[j / kPageSlots][j % kPageSlots * a_.scale_stride];
+      float* s = scores + j * kLanes;
+      Amx::store(s, Amx::mul(Amx::load(s), Amx::set1(scale)));
+    }
   }
 
   /// Scores of keys that a query does not see become −∞.

@@ -228,7 +228,8 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
                            out,
                            shape.q_heads / shape.kv_heads,
                            (shape.head_dim + kLanes - 1) / kLanes * kLanes};
-  if (reading_ && kernels_.attend_prompt != nullptr) return attend_prompt(task);
+  // Who keeps keys and values in f32 wants them exact.
+  if (reading_ && kernels_.attend_prompt != nullptr && kv.type != KvType::kF32) return attend_prompt(task);
   items_.clear();
   for (int row = 0; row < rows.count; row = items_.back().end) items_.push_back(item_at(task, row));
   const auto count = static_cast<int64_t>(items_.size()) * shape.kv_heads;

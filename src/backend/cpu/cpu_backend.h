@@ -90,9 +90,8 @@ class CpuBackend final : public Backend {
   // Every block unpacks the weights again: so it should not be too small.
   static constexpr int kFewestBlockTokens = 64;
   static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
-  static constexpr int kPromptQueries =
-      128;                               // the same of a prompt in bf16: scratch stays in the second cache
-  static constexpr int kMostSpans = 18;  // a row's keys: 16 whole spans and two cut ones
+  static constexpr int kPromptQueries = 256;  // the same of a prompt in bf16
+  static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
 
   using Activations = cpu::Activations;
 

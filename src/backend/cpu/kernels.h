@@ -127,7 +127,7 @@ struct KvPage {
   const unsigned char* next = nullptr;  ///< the first key to be read after this page, to be fetched; or null
 };
 
-constexpr int kPromptBlock = 128;     ///< keys that attention over a prompt takes together
+constexpr int kPromptBlock = 256;     ///< keys that attention over a prompt takes together
 constexpr int kRegisterBytes = 1024;  ///< of a matrix register: 16 rows of 64 bytes
 
 /// Scratch of PromptAttention. Query tiles are sixteen queries, chunks 32 dimensions; a register holds
@@ -156,8 +156,8 @@ struct PromptAttention {
   int head_dim = 0;
   int window = 0;  ///< 0: none
   float scale = 1;
-  KvElement element = KvElement::kF32;
-  const unsigned char* k = nullptr;  // this head in slot 0 of page 0
+  KvElement element = KvElement::kBF16;  ///< or kQ8
+  const unsigned char* k = nullptr;      // this head in slot 0 of page 0
   const unsigned char* v = nullptr;
   const float* k_scale = nullptr;  // kQ8
   const float* v_scale = nullptr;
