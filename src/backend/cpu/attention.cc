@@ -35,17 +35,6 @@ void clear(const AttentionState& state) noexcept {
 
 }  // namespace
 
-/// One call's arguments; items are numbered row block by row block, then by key/value head.
-struct CpuBackend::AttentionTask {
-  const float* q;
-  const Rows& rows;
-  const AttentionShape& shape;
-  const KvView& kv;
-  float* out;
-  int group;  // query heads a key/value head
-  int padded_dim;
-};
-
 /// The longest run of rows from `row` on with one sequence and one span length.
 CpuBackend::Item CpuBackend::item_at(const AttentionTask& task, int row) noexcept {
   const auto visible_from = [&](int r) { return first_visible(task.rows.positions[r], task.shape.window); };
@@ -107,9 +96,7 @@ void CpuBackend::attend_span(const AttentionTask& task, const Item& item, int he
   for (int32_t position = begin / kPageTokens * kPageTokens; position < end; position += kPageTokens) {
     const int64_t slot = kv.slot(sequence, position, head);
     cpu::KvPage page;
-    page.element = kv.type == KvType::kF32    ? cpu::KvElement::kF32
-                   : kv.type == KvType::kBF16 ? cpu::KvElement::kBF16
-                                              : cpu::KvElement::kQ8;
+    page.element = kv_element(kv.type);
     page.k = reinterpret_cast<const unsigned char*>(kv.k + slot * row_bytes);
     page.v = reinterpret_cast<const unsigned char*>(kv.v + slot * row_bytes);
     if (kv.type == KvType::kQ8) {
@@ -241,6 +228,8 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
                            out,
                            shape.q_heads / shape.kv_heads,
                            (shape.head_dim + kLanes - 1) / kLanes * kLanes};
+  // Who keeps keys and values in f32 wants them exact.
+  if (reading_ && kernels_.attend_prompt != nullptr && kv.type != KvType::kF32) return attend_prompt(task);
   items_.clear();
   for (int row = 0; row < rows.count; row = items_.back().end) items_.push_back(item_at(task, row));
   const auto count = static_cast<int64_t>(items_.size()) * shape.kv_heads;

@@ -154,8 +154,27 @@ void CpuBackend::reserve_threads() {
       carver.add(s.top[i], max_queries_);
       carver.add(s.sum[i], max_queries_);
     }
+    if (kernels_.attend_prompt != nullptr) carve_prompt(carver, s.prompt);
     s.memory = carver.carve();
   }
+}
+
+template <class Carver>
+void CpuBackend::carve_prompt(Carver& carver, cpu::PromptScratch& s) const {
+  constexpr int64_t kBytes = cpu::kRegisterBytes;
+  const int64_t tiles = (std::max(kPromptQueries, limits_.q_heads) + kLanes - 1) / kLanes;
+  const int64_t chunks =
+      (std::min(limits_.q_width, limits_.kv_width) + 31) / 32;  // of the widest head, at most
+  carver.add(s.queries, tiles * chunks * 2 * kBytes);
+  carver.add(s.scores, int64_t{2} * cpu::kPromptBlock * kLanes);
+  carver.add(s.weights, tiles * (cpu::kPromptBlock / 32) * kBytes);
+  carver.add(s.values, cpu::kPromptBlock / 32 * 2 * kBytes);
+  carver.add(s.rounded, cpu::kPromptBlock * 2 * chunks * 64);
+  carver.add(s.sums, tiles * chunks * 2 * kBytes / 4);
+  carver.add(s.top, tiles * kLanes);
+  carver.add(s.sum, tiles * kLanes);
+  carver.add(s.first, tiles * kLanes);
+  carver.add(s.last, tiles * kLanes);
 }
 
 void CpuBackend::reserve_spans() {

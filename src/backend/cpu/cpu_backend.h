@@ -90,6 +90,7 @@ class CpuBackend final : public Backend {
   // Every block unpacks the weights again: so it should not be too small.
   static constexpr int kFewestBlockTokens = 64;
   static constexpr int kQueriesPerItem = 32;  // attention: rows × query heads that share a widened key
+  static constexpr int kPromptQueries = 256;  // the same of a prompt in bf16
   static constexpr int kMostSpans = 18;       // a row's keys: 16 whole spans and two cut ones
 
   using Activations = cpu::Activations;
@@ -201,7 +202,16 @@ class CpuBackend final : public Backend {
     std::vector<float> cosines, sines;  // [positions, half]
     uint64_t used = 0;
   };
-  struct AttentionTask;
+  /// One attend() call's arguments; items are numbered row block by row block, then by key/value head.
+  struct AttentionTask {
+    const float* q;
+    const Rows& rows;
+    const AttentionShape& shape;
+    const KvView& kv;
+    float* out;
+    int group;       // query heads a key/value head
+    int padded_dim;  // head_dim rounded up to 16
+  };
   struct Item {
     int begin, end;       // rows
     int32_t first, last;  // keys that any of them sees
@@ -212,6 +222,11 @@ class CpuBackend final : public Backend {
     int32_t begin, end;       // keys
     int64_t floats, queries;  // where its state starts in the scratch
   };
+  static constexpr cpu::KvElement kv_element(KvType type) noexcept {
+    return type == KvType::kF32    ? cpu::KvElement::kF32
+           : type == KvType::kBF16 ? cpu::KvElement::kBF16
+                                   : cpu::KvElement::kQ8;
+  }
   /// The step's table: shared by its layers, so made once a step and kind of layer.
   const RopeTable& rope_table(const Rows& rows, const AttentionShape& shape) noexcept;
   [[nodiscard]] static int64_t finished_heads(const QkvArgs& args) noexcept;
@@ -235,11 +250,18 @@ class CpuBackend final : public Backend {
   void store_attended(const AttentionTask& task, const Item& item, int head,
                       const cpu::AttentionState& total) const noexcept;
 
+  // --- attention over prompts (prompt_attention.cc)
+  // ----------------------------------------------------------
+  void attend_prompt(const AttentionTask& task) noexcept;
+  void attend_prompt_item(int thread, const AttentionTask& task, const Item& item, int head) noexcept;
+
   // --- memory (cpu_backend.cc)
   // ------------------------------------------------------------------------------
   void reserve_forms();
   void reserve_read();
   void reserve_threads();
+  template <class Carver>
+  void carve_prompt(Carver& carver, cpu::PromptScratch& s) const;
   void reserve_spans();
   void reserve_experts();
   /// The first `cols` columns of a table's row, times `factor`. scratch: the table's width.
@@ -298,6 +320,7 @@ class CpuBackend final : public Backend {
     float* slots = nullptr;              // [16, padded_dim]
     int32_t* first = nullptr;            // [queries]
     int32_t* last = nullptr;             // [queries]
+    cpu::PromptScratch prompt;
   };
   std::vector<ThreadScratch> thread_scratch_;
   int64_t widest_table_ = 0;

@@ -1,3 +1,4 @@
+#include "backend/cpu/amx_attention.h"
 #include "backend/cpu/amx_product.h"
 #include "backend/cpu/amx_read_product.h"
 #include "backend/cpu/kernels.h"
@@ -19,6 +20,7 @@ const KernelTable& amx_kernels() {
     t.product = product;
     t.read_product = AmxReadProduct::run;
     t.to_bf16_row = AmxReadProduct::to_bf16;
+    t.attend_prompt = AmxAttention::run;
     t.block_bytes = int64_t{2} << 20;  // every processor with AMX has as much
     t.int8_peak = amx_int8_peak;
     return t;

@@ -129,6 +129,47 @@ struct KvPage {
   const unsigned char* next = nullptr;  ///< the first key to be read after this page, to be fetched; or null
 };
 
+constexpr int kPromptBlock = 256;     ///< keys that attention over a prompt takes together
+constexpr int kRegisterBytes = 1024;  ///< of a matrix register: 16 rows of 64 bytes
+
+/// Scratch of PromptAttention. Query tiles are sixteen queries, chunks 32 dimensions; a register holds
+/// kRegisterBytes. 64-byte aligned.
+struct PromptScratch {
+  unsigned char* queries = nullptr;  // [query tiles, chunks, 2] registers: bf16 in two parts
+  float* scores = nullptr;           // [2, kPromptBlock, 16]
+  unsigned char* weights = nullptr;  // [query tiles, kPromptBlock / 32] registers: bf16
+  unsigned char* values = nullptr;   // [kPromptBlock / 32, 2] registers: bf16
+  unsigned char* rounded = nullptr;  // [kPromptBlock, 2, chunks, 32] bf16 of keys and values stored otherwise
+  float* sums = nullptr;             // [query tiles, chunks, 2] registers
+  float* top = nullptr;              // [query tiles, 16] what weights are relative to
+  float* sum = nullptr;              // [query tiles, 16] of weights
+  int32_t* first = nullptr;          // [query tiles, 16] first and
+  int32_t* last = nullptr;           // [query tiles, 16] last visible position
+};
+
+/// Rows of one sequence, in any order, and a key/value head with the query heads that share it.
+struct PromptAttention {
+  const float* q = nullptr;  // [rows] of `group` heads of head_dim, `row_stride` floats apart
+  float* out = nullptr;      // likewise
+  int64_t row_stride = 0;
+  const int32_t* positions = nullptr;  // [rows]
+  int rows = 0;
+  int group = 0;
+  int head_dim = 0;
+  int window = 0;  ///< 0: none
+  float scale = 1;
+  KvElement element = KvElement::kBF16;  ///< or kQ8
+  const unsigned char* k = nullptr;      // this head in slot 0 of page 0
+  const unsigned char* v = nullptr;
+  const float* k_scale = nullptr;  // kQ8
+  const float* v_scale = nullptr;
+  int64_t stride = 0;              ///< bytes from slot to slot
+  int64_t scale_stride = 0;        ///< floats from slot to slot
+  const int32_t* pages = nullptr;  // [ring] position p is in page pages[p / 64 % ring]
+  int ring = 0;
+  PromptScratch scratch;
+};
+
 struct KernelTable {
   const char* name;
   /// Token rows that a product takes in one sweep over the packed tiles; more are blocked (`product`'s own
@@ -166,6 +207,8 @@ struct KernelTable {
   void (*attend_page)(const AttentionState& state, const KvPage& page);
   /// Adds a span's state to the total: both hold `queries` queries.
   void (*merge_attention)(const AttentionState& total, const AttentionState& span);
+  /// Attention of a prompt's rows with bf16 products; null where there is none.
+  void (*attend_prompt)(const PromptAttention& args);
   /// out = x · factor over [n], for query preparation and the final division.
   void (*scale_to)(const float* x, float factor, int64_t n, float* out);
 

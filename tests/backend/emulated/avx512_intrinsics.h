@@ -239,12 +239,53 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
   });
 }
 
+/// In each 128 bits, the lower (higher) half's numbers of x and y in turns.
+template <class T>
+I unpack(const I& x, const I& y, bool higher) {
+  constexpr int kBlock = 16 / sizeof(T);
+  const Lanes<T> a(x);
+  const Lanes<T> b(y);
+  return lanes<T, I>([&](int i) {
+    return (i % 2 == 0 ? a : b).v[i / kBlock * kBlock + i % kBlock / 2 + (higher ? kBlock / 2 : 0)];
+  });
+}
+inline I shuffle_i32x4(const I& x, const I& y, int which) {
+  const Lanes<int32_t> a(x);
+  const Lanes<int32_t> b(y);
+  return ints([&](int i) { return (i < 8 ? a : b).v[(which >> i / 4 * 2 & 3) * 4 + i % 4]; });
+}
+inline I permutex2var_epi16(const I& x, const I& index, const I& y) {
+  const Lanes<uint16_t> a(x);
+  const Lanes<uint16_t> b(y);
+  const Lanes<uint16_t> at(index);
+  return lanes<uint16_t, I>([&](int i) { return (at.v[i] & 32 ? b : a).v[at.v[i] & 31]; });
+}
+inline I mullo_epi32(const I& x, const I& y) {
+  return map<uint32_t>(x, y, [](uint32_t a, uint32_t b) { return a * b; });
+}
+/// The highest lane first.
+template <class... Ints>
+I set_epi32(Ints... values) {
+  const int32_t each[] = {values...};
+  return ints([&](int i) { return each[15 - i]; });
+}
+inline __mmask16 cmpgt_epi32(const I& x, const I& y) {
+  const Lanes<int32_t> a(x);
+  const Lanes<int32_t> b(y);
+  unsigned mask = 0;
+  for (int i = 0; i < 16; ++i)
+    if (a.v[i] > b.v[i]) mask |= 1U << i;
+  return static_cast<__mmask16>(mask);
+}
+
 }  // namespace facet::emulated
 
 // Some of these are macros already where the compiler does not optimise.
 #undef _mm512_cmp_ps_mask
 #undef _mm512_roundscale_ps
+#undef _mm512_cmpgt_epi32_mask
 #undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_i32x4
 #undef _mm512_shuffle_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi16
@@ -258,6 +299,7 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_castps_si512(x) (reinterpret_cast<__m512i>(x))
 #define _mm512_castsi512_ps(x) (reinterpret_cast<__m512>(x))
 #define _mm512_cmp_ps_mask(x, y, how) facet::emulated::cmp_greater_ps(x, y)
+#define _mm512_cmpgt_epi32_mask facet::emulated::cmpgt_epi32
 #define _mm512_cvtepi32_ps facet::emulated::cvtepi32_ps
 #define _mm512_cvtepi32_epi16 facet::emulated::cvtepi32_epi16
 #define _mm512_cvtepi8_epi32 facet::emulated::cvtepi8_epi32
@@ -276,15 +318,20 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_max_ps facet::emulated::max_ps
 #define _mm512_min_ps facet::emulated::min_ps
 #define _mm512_mul_ps(x, y) ((x) * (y))
+#define _mm512_mullo_epi32 facet::emulated::mullo_epi32
+#define _mm512_or_si512(x, y) ((x) | (y))
+#define _mm512_permutex2var_epi16 facet::emulated::permutex2var_epi16
 #define _mm512_reduce_add_ps facet::emulated::reduce_add_ps
 #define _mm512_reduce_max_ps facet::emulated::reduce_max_ps
 #define _mm512_roundscale_ps(x, how) facet::emulated::round_ps(x)
 #define _mm512_set1_epi32 facet::emulated::set1_epi32
 #define _mm512_set1_epi8 facet::emulated::set1_epi8
 #define _mm512_set1_ps facet::emulated::set1_ps
+#define _mm512_set_epi32(...) facet::emulated::set_epi32(__VA_ARGS__)
 #define _mm512_setzero_ps() facet::emulated::set1_ps(0)
 #define _mm512_setzero_si512() facet::emulated::set1_epi32(0)
 #define _mm512_shuffle_f32x4 facet::emulated::shuffle_f32x4
+#define _mm512_shuffle_i32x4 facet::emulated::shuffle_i32x4
 #define _mm512_shuffle_ps facet::emulated::shuffle_ps
 #define _mm512_slli_epi32 facet::emulated::slli_epi32
 #define _mm512_srl_epi32 facet::emulated::srl_epi32
@@ -295,3 +342,9 @@ inline I dpbusd_epi32(const I& sum, const I& x, const I& y) {
 #define _mm512_storeu_si512 facet::emulated::storeu
 #define _mm512_sub_ps(x, y) ((x) - (y))
 #define _mm512_ternarylogic_epi32 facet::emulated::ternarylogic_epi32
+#define _mm512_unpackhi_epi16(x, y) facet::emulated::unpack<uint16_t>(x, y, true)
+#define _mm512_unpackhi_epi32(x, y) facet::emulated::unpack<uint32_t>(x, y, true)
+#define _mm512_unpackhi_epi64(x, y) facet::emulated::unpack<uint64_t>(x, y, true)
+#define _mm512_unpacklo_epi16(x, y) facet::emulated::unpack<uint16_t>(x, y, false)
+#define _mm512_unpacklo_epi32(x, y) facet::emulated::unpack<uint32_t>(x, y, false)
+#define _mm512_unpacklo_epi64(x, y) facet::emulated::unpack<uint64_t>(x, y, false)
