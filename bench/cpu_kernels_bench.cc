@@ -10,6 +10,7 @@
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/packed_weight.h"
+#include "tensor/dtype.h"
 
 namespace facet::cpu {
 namespace {
@@ -135,6 +136,73 @@ void attend(benchmark::State& state, const KernelTable* kernels, int dim, int qu
       benchmark::Counter::kIsRate, benchmark::Counter::kIs1000);
 }
 
+/// Items of a prompt's last `rows` rows, eight query heads each, one after the other as a thread takes them.
+void attend_prompt(benchmark::State& state, const KernelTable* kernels, int dim, int window, int context) {
+  constexpr int kRows = 512;
+  constexpr int kGroup = 8;
+  constexpr int kItemRows = 32;
+  constexpr int kQueries = kItemRows * kGroup;
+  const int64_t width = int64_t{kGroup} * dim;
+  const auto random = [](int64_t count) {
+    std::mt19937 bits(1);
+    std::vector<float> x(static_cast<size_t>(count));
+    for (float& v : x) v = static_cast<float>(static_cast<int>(bits() % 255) - 127) / 256;
+    return x;
+  };
+  const std::vector<float> q = random(kRows * width);
+  std::vector<float> out(q.size());
+  std::vector<uint16_t> k;
+  for (const float v : random(int64_t{context} * dim)) k.push_back(f32_to_bf16(v));
+  const std::vector<uint16_t> v = k;
+  std::vector<int32_t> positions(kRows);
+  std::vector<int32_t> pages(static_cast<size_t>(context / kPageSlots));
+  for (int i = 0; i < kRows; ++i) positions[static_cast<size_t>(i)] = context - kRows + i;
+  for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>(i);
+
+  PromptAttention a;
+  a.row_stride = width;
+  a.rows = kItemRows;
+  a.group = kGroup;
+  a.head_dim = dim;
+  a.window = window;
+  a.element = KvElement::kBF16;
+  a.k = reinterpret_cast<const unsigned char*>(k.data());
+  a.v = reinterpret_cast<const unsigned char*>(v.data());
+  a.stride = int64_t{2} * dim;
+  a.scale_stride = 1;
+  a.pages = pages.data();
+  a.ring = static_cast<int>(pages.size());
+  constexpr int64_t kTiles = kQueries / kLanes;
+  const int64_t registers = kTiles * (dim / 32) * 2;
+  std::vector<Buffer> scratch;
+  const auto carve = [&]<class T>(T*& place, int64_t bytes) {
+    scratch.push_back(allocate_pages(static_cast<size_t>(bytes)));
+    place = reinterpret_cast<T*>(scratch.back().get());
+  };
+  carve(a.scratch.queries, registers * kRegisterBytes);
+  carve(a.scratch.scores, int64_t{2} * kPromptBlock * kLanes * 4);
+  carve(a.scratch.weights, kTiles * (kPromptBlock / 32) * kRegisterBytes);
+  carve(a.scratch.values, int64_t{kPromptBlock} / 32 * 2 * kRegisterBytes);
+  carve(a.scratch.sums, registers * kRegisterBytes);
+  for (float** place : {&a.scratch.top, &a.scratch.sum}) carve(*place, int64_t{kQueries} * 4);
+  for (int32_t** place : {&a.scratch.first, &a.scratch.last}) carve(*place, int64_t{kQueries} * 4);
+
+  double keys = 0;
+  for (const int32_t p : positions) keys += window > 0 ? std::min(window, p + 1) : p + 1;
+  for (auto _ : state) {
+    for (int row = 0; row < kRows; row += kItemRows) {
+      a.q = q.data() + row * width;
+      a.out = out.data() + row * width;
+      a.positions = positions.data() + row;
+      kernels->attend_prompt(a);
+    }
+    benchmark::ClobberMemory();
+  }
+  state.counters["ops"] =
+      benchmark::Counter(4.0 * keys * static_cast<double>(width) * static_cast<double>(state.iterations()),
+                         benchmark::Counter::kIsRate, benchmark::Counter::kIs1000);
+}
+
 void quantize(benchmark::State& state, const KernelTable* kernels) {
   constexpr int64_t kCols = 6144;
   const RandomActivations a(1, kCols);
@@ -178,6 +246,12 @@ void register_for(const KernelTable* kernels) {
     benchmark::RegisterBenchmark(name(fmt::format("attend/{}x{}", dim, queries)).c_str(), attend, kernels,
                                  dim, queries)
         ->Unit(benchmark::kMicrosecond);
+  if (kernels->attend_prompt != nullptr)
+    for (const auto& [dim, window] : {std::pair{256, 512}, {512, 0}})
+      for (const int context : {512, 2048})
+        benchmark::RegisterBenchmark(name(fmt::format("attend_prompt/{}/{}", dim, context)).c_str(),
+                                     attend_prompt, kernels, dim, window, context)
+            ->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark(name("quantize").c_str(), quantize, kernels);
 }
 
