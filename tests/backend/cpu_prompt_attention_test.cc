@@ -23,21 +23,21 @@ using testing::relative_rms;
 constexpr double kBf16Bound = 2e-3;
 constexpr double kQ8Bound = 3e-3;
 
-struct Case {
+struct PromptCase {
   int head_dim, group, kv_heads, window;
   KvType type;
   [[nodiscard]] int q_heads() const { return group * kv_heads; }
   [[nodiscard]] int64_t width() const { return int64_t{q_heads()} * head_dim; }
 };
 
-const std::vector<Case> kCases = {
+const std::vector<PromptCase> kPromptCases = {
     {256, 8, 1, 512, KvType::kBF16}, {512, 8, 1, 0, KvType::kBF16},   {256, 8, 2, 512, KvType::kQ8},
     {512, 2, 2, 0, KvType::kQ8},     {128, 16, 1, 5, KvType::kBF16},  {16, 1, 4, 0, KvType::kBF16},
     {48, 2, 3, 5, KvType::kQ8},      {32, 40, 1, 100, KvType::kBF16}, {2, 3, 1, 64, KvType::kQ8},
     {50, 1, 2, 512, KvType::kBF16},
 };
 
-std::string name_of(const Case& c) {
+std::string name_of(const PromptCase& c) {
   return fmt::format("dim {} heads {}/{} window {} type {}", c.head_dim, c.q_heads(), c.kv_heads, c.window,
                      static_cast<int>(c.type));
 }
@@ -50,7 +50,7 @@ struct Asked {
 /// Sequences whose tokens are written as a prompt is read: a sliding layer's pages are a ring.
 class Cache {
  public:
-  Cache(const Case& c, int sequences, int context, int chunk)
+  Cache(const PromptCase& c, int sequences, int context, int chunk)
       : case_(c), context_(context), written_(static_cast<size_t>(sequences)) {
     const auto pages_for = [](int tokens) { return (tokens + kPageTokens - 1) / kPageTokens; };
     view.type = c.type;
@@ -96,7 +96,7 @@ class Cache {
   KvView view;
 
  private:
-  Case case_;
+  PromptCase case_;
   int context_;
   std::vector<int32_t> written_;
   std::vector<int32_t> pages_;
@@ -105,7 +105,7 @@ class Cache {
   std::vector<std::vector<float>> keys_, values_;
 };
 
-Limits limits_of(const Case& c, int rows, int context) {
+Limits limits_of(const PromptCase& c, int rows, int context) {
   Limits limits;
   limits.rows = rows;
   limits.hidden = 1;
@@ -117,7 +117,7 @@ Limits limits_of(const Case& c, int rows, int context) {
 }
 
 /// A token's queries, whatever step it is in.
-std::vector<float> queries_of(const Case& c, const std::vector<Asked>& asked) {
+std::vector<float> queries_of(const PromptCase& c, const std::vector<Asked>& asked) {
   std::vector<float> q;
   for (const Asked& a : asked) {
     const auto seed = static_cast<uint32_t>(1000 + a.sequence * 100'000 + a.position);
@@ -127,7 +127,7 @@ std::vector<float> queries_of(const Case& c, const std::vector<Asked>& asked) {
   return q;
 }
 
-std::vector<float> attend(Backend& backend, const Case& c, const KvView& kv,
+std::vector<float> attend(Backend& backend, const PromptCase& c, const KvView& kv,
                           const std::vector<Asked>& asked) {
   std::vector<int32_t> positions;
   std::vector<int32_t> sequences;
@@ -154,7 +154,7 @@ std::vector<Asked> chunk_of(int32_t sequence, int32_t begin, int32_t end) {
 class CpuPromptAttention : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(CpuPromptAttention, MatchesTheReference) {
-  for (const Case& c : kCases) {
+  for (const PromptCase& c : kPromptCases) {
     SCOPED_TRACE(name_of(c));
     constexpr int kContext = 700;
     CpuBackend cpu({3, GetParam()});
@@ -180,7 +180,7 @@ TEST_P(CpuPromptAttention, MatchesTheReference) {
 TEST_P(CpuPromptAttention, RowsDependOnThemselvesAlone) {
   // Short where heads are wide: emulated instructions take their time. The third and the last wrap their
   // rings.
-  const std::vector<std::pair<Case, int>> cases = {
+  const std::vector<std::pair<PromptCase, int>> cases = {
       {{256, 8, 1, 70, KvType::kBF16}, 140}, {{512, 2, 1, 0, KvType::kQ8}, 140},
       {{32, 2, 1, 512, KvType::kBF16}, 900}, {{34, 1, 2, 512, KvType::kQ8}, 620},
       {{16, 1, 4, 0, KvType::kBF16}, 620},   {{48, 4, 1, 5, KvType::kQ8}, 330},

@@ -85,23 +85,34 @@ inline void tile_dpbf16ps(size_t sum, size_t a, size_t b) {
   require(c.rows == x.rows && c.row_bytes == w.row_bytes && x.row_bytes == 4 * w.rows);
   require(sum != a && sum != b && a != b);
   const auto normal = [](float v) { return std::fabs(v) < 0x1p-126F ? std::copysign(0.0F, v) : v; };
-  const auto widened = [&](const uint8_t* bytes) {
-    uint32_t bits = uint32_t{bytes[0]} << 16 | uint32_t{bytes[1]} << 24;
-    float value = 0;
-    std::memcpy(&value, &bits, 4);
-    return normal(value);
+  std::array<std::array<float, 32>, 16> left;   // [rows][columns]
+  std::array<std::array<float, 32>, 16> right;  // the same of b's
+  const auto widen = [&](const MatrixRegister& from, auto& to) {
+    for (size_t row = 0; row < to.size(); ++row) {
+      for (size_t k = 0; k < to[row].size(); ++k) {
+        const uint32_t bits = uint32_t{from.bytes[row][2 * k]} << 16 | uint32_t{from.bytes[row][2 * k + 1]}
+                                                                           << 24;
+        float value = 0;
+        std::memcpy(&value, &bits, 4);
+        to[row][k] = normal(value);
+      }
+    }
   };
+  widen(x, left);
+  widen(w, right);
+  const auto columns = static_cast<size_t>(x.row_bytes) / 2;
   for (size_t m = 0; m < static_cast<size_t>(c.rows); ++m) {
-    for (size_t n = 0; n < static_cast<size_t>(c.row_bytes); n += 4) {
-      float parts[2] = {};
-      for (size_t k = 0; k < static_cast<size_t>(x.row_bytes); k += 2) {
-        float& part = parts[k / 2 % 2];
-        part = normal(std::fma(widened(&x.bytes[m][k]), widened(&w.bytes[k / 4][n + k % 4]), part));
+    for (size_t n = 0; n < static_cast<size_t>(c.row_bytes) / 4; ++n) {
+      float even = 0;
+      float odd = 0;
+      for (size_t k = 0; k < columns; k += 2) {
+        even = normal(std::fma(left[m][k], right[k / 2][2 * n], even));
+        odd = normal(std::fma(left[m][k + 1], right[k / 2][2 * n + 1], odd));
       }
       float total = 0;
-      std::memcpy(&total, &c.bytes[m][n], 4);
-      total = normal(normal(total) + normal(parts[0] + parts[1]));
-      std::memcpy(&c.bytes[m][n], &total, 4);
+      std::memcpy(&total, &c.bytes[m][4 * n], 4);
+      total = normal(normal(total) + normal(even + odd));
+      std::memcpy(&c.bytes[m][4 * n], &total, 4);
     }
   }
 }
