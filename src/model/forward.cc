@@ -36,7 +36,8 @@ void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
     rows = keep_outputs(step);
     embed(rows, layers, hidden_);  // per-layer inputs of all layers; hidden_ is free until the end
     l = spec_.last_kv_owner();
-    run_layer(l++, rows, /*stored=*/true);
+    // Where reading rounds as writing does, storing K and V again changes no bit.
+    run_layer(l++, rows, /*stored=*/backend_.reads_apart());
   } else {
     backend_.set_reading(whole);
     embed(rows, layers, x_);
