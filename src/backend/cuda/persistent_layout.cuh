@@ -88,14 +88,14 @@ struct Tiling {
   /// Row tiles of a chunk of the tape: two for each group.
   [[nodiscard]] __device__ int chunk_rows() const { return 2 * groups; }
 };
-/// Of 4, 6, 8, 12, 16 (a third of the warps are idle) or 24 column tiles. (Not a switch: that would be a jump
-/// through a table.)
+/// Of 4, 6, 8, 12, 16 (a third of the warps are idle) or 24 column tiles. (No switch, which would be a jump
+/// through a table, and no division.)
 __host__ __device__ constexpr Tiling tiling_of(int column_tiles) {
-  const int each = column_tiles == 8 || column_tiles >= 16 ? 2 : 1;
-  const int warps = column_tiles / each;
+  const bool two = column_tiles == 8 || column_tiles >= 16;
+  const int warps = two ? column_tiles >> 1 : column_tiles;
   const int groups = warps == 4 ? 3 : warps == 6 ? 2 : 1;
   const int inverse = warps == 4 ? 64 : warps == 6 ? 43 : warps == 8 ? 32 : 22;
-  return {warps, each, groups, inverse};
+  return {warps, two ? 2 : 1, groups, inverse};
 }
 
 /// The tiles of a matrix that a block multiplies.

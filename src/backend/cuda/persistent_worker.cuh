@@ -162,8 +162,14 @@ class Worker {
     if (adds) added = __ldcg(added_place(which));
     if (of_norm) leave_squares();
     if (multiplies) make_digits(input, tiling.each, (of_ple ? kPleCodes : kCodes) == Codes::kQ4, x);
-    prefetch(post_norm);
-    prefetch(next_norm);
+    if (phase == kQkvPhase) {  // what the next phase, or the next three, will ask for
+      prefetch(layer.post_attention_norm);
+      prefetch(layer.pre_ffn_norm);
+    } else if (phase == kGateUpPhase) {
+      prefetch(layer.post_ffn_norm);
+      prefetch(layer.post_ple_norm);
+      if (!sizes.last) prefetch((&layer)[1].input_norm);
+    }
     if (multiplies) {
       if (kCodes == kPleCodes || !of_ple)
         product<kCodes>(x, row_tiles, tiling, of_ple ? step_.ple_group_shift : step_.group_shift);
@@ -391,7 +397,7 @@ class Worker {
 
   /// Weights that quad_of will ask for.
   __device__ __forceinline__ void prefetch(const float* weights) const {
-    if (weights != nullptr) asm volatile("prefetch.global.L2 [%0];" ::"l"(weights + 4 * thread_));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(weights + 4 * thread_));
   }
 
   /// The residual stream's sums of squares, for inverse_rms behind the next product.
