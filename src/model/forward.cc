@@ -33,7 +33,7 @@ void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
     if (outputs == 0) return;
     // What is wanted goes on alone, and as rows that are written do: few, and the same whoever they are.
     backend_.set_reading(false);
-    rows = keep_outputs(step);
+    rows = keep_outputs(step, rows);
     embed(rows, layers, hidden_);  // per-layer inputs of all layers; hidden_ is free until the end
     l = spec_.last_kv_owner();
     // Where reading rounds as writing does, storing K and V again changes no bit.
@@ -45,7 +45,7 @@ void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   for (; l < layers; ++l) run_layer(l, rows);
 
   if (outputs < rows.count) {
-    backend_.gather_rows(x_, ids_ + 3 * max_rows_, outputs, spec_.hidden_size, kept_);
+    backend_.gather_rows(x_, outputs_of(rows), outputs, spec_.hidden_size, kept_);
     x_ = kept_;
   }
   backend_.rms_norm(x_, outputs, spec_.hidden_size, weights_.final_norm.data(), eps_, hidden_);
@@ -182,14 +182,14 @@ void ForwardPass::logits_to(int first, int count, float* out) noexcept {
 }
 
 Rows ForwardPass::upload(const Step& step) {
-  const auto send = [&](std::span<const int32_t> from, int row) {
-    int32_t* to = ids_ + int64_t{row} * max_rows_;
-    if (!from.empty()) backend_.upload(to, from.data(), from.size_bytes());
-    return to;
-  };
-  send(step.outputs, 3);
-  Rows rows{static_cast<int>(step.tokens.size()), send(step.tokens, 0), send(step.positions, 1),
-            send(step.sequences, 2)};
+  // In one piece: to a GPU, each upload takes the host microseconds.
+  const auto count = static_cast<int>(step.tokens.size());
+  auto end = ids_host_.begin();
+  for (const auto& part : {step.tokens, step.positions, step.sequences, step.outputs})
+    end = std::copy(part.begin(), part.end(), end);
+  const auto size = static_cast<size_t>(end - ids_host_.begin());
+  if (size > 0) backend_.upload(ids_, ids_host_.data(), size * sizeof(int32_t));
+  Rows rows{count, ids_, ids_ + count, ids_ + 2 * int64_t{count}};
   // A sequence's rows are neighbours.
   rows.distinct = std::adjacent_find(step.sequences.begin(), step.sequences.end()) == step.sequences.end();
   if (!step.positions.empty())
@@ -197,9 +197,13 @@ Rows ForwardPass::upload(const Step& step) {
   return rows;
 }
 
-Rows ForwardPass::keep_outputs(const Step& step) {
+const int32_t* ForwardPass::outputs_of(const Rows& rows) const noexcept {
+  return ids_ + 3 * int64_t{rows.count};
+}
+
+Rows ForwardPass::keep_outputs(const Step& step, const Rows& rows) {
   const auto count = static_cast<int>(step.outputs.size());
-  backend_.gather_rows(x_, ids_ + 3 * int64_t{max_rows_}, count, spec_.hidden_size, kept_);
+  backend_.gather_rows(x_, outputs_of(rows), count, spec_.hidden_size, kept_);
   x_ = kept_;
   const auto pick = [&](std::span<const int32_t> from, int row) {
     const auto begin = kept_ids_.begin() + std::ptrdiff_t{row} * max_rows_;
@@ -219,6 +223,7 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvC
       max_rows_(max_rows),
       max_logit_rows_(max_logit_rows),
       eps_(static_cast<float>(spec.rms_eps)),
+      ids_host_(4 * static_cast<size_t>(max_rows)),
       kept_ids_(3 * static_cast<size_t>(max_rows)) {
   const int64_t rows = max_rows;
   const int64_t ple_width = int64_t{spec.layer_count()} * spec.ple_dim;

@@ -47,7 +47,9 @@ class ForwardPass {
 
  private:
   Rows upload(const Step& step);
-  [[nodiscard]] Rows keep_outputs(const Step& step);
+  /// The step's outputs on the device, of what was uploaded last.
+  [[nodiscard]] const int32_t* outputs_of(const Rows& rows) const noexcept;
+  [[nodiscard]] Rows keep_outputs(const Step& step, const Rows& rows);
   void run_layers(const Step& step, Rows rows, bool whole);
   void embed(const Rows& rows, int layers, float* x0);
   void fill_cache(const Rows& rows, int begin, int end, bool reading);
@@ -75,7 +77,8 @@ class ForwardPass {
   int ple_layers_ = 0;
   float* hidden_ = nullptr;        // [rows, hidden]
   float* logits_ = nullptr;        // [logit_rows, vocab]
-  int32_t* ids_ = nullptr;         // [4, rows]: tokens, positions, sequences, outputs
+  int32_t* ids_ = nullptr;         // [3, rows of the step]: tokens, positions, sequences; then outputs
+  std::vector<int32_t> ids_host_;  // the same
   std::vector<int32_t> kept_ids_;  // [3, rows], host
 };
 

@@ -249,6 +249,37 @@ TEST_F(CudaDecode, PerLayerInputsAndLogits) {
   }
 }
 
+/// Row tiles of which warps have several, or not all have one; widths that the head's rings take in whole
+/// pieces or not, an odd number of tiles, and one that has no room for many rows.
+TEST_F(CudaDecode, Logits) {
+  struct Case {
+    Encoding encoding;
+    int vocab, hidden, group;
+  };
+  for (const Case& c : {Case{Encoding::kAffine4, 40016, 448, 64}, Case{Encoding::kAffine4, 4112, 1536, 64},
+                        Case{Encoding::kAffine4, 4112, 1536, 128}, Case{Encoding::kAffine8, 4112, 1536, 64},
+                        Case{Encoding::kAffine8, 2064, 640, 128}, Case{Encoding::kAffine4, 1040, 8192, 64}}) {
+    const WeightOnBoth head(*cuda, reference, c.encoding, c.vocab, c.hidden, 3, WeightUse::kMatmul, c.group);
+    for (const int count : {1, 3, 8}) {
+      SCOPED_TRACE(
+          fmt::format("{} group {} width {} rows {}", encoding_name(c.encoding), c.group, c.hidden, count));
+      Limits limits;
+      limits.rows = limits.logit_rows = count;
+      limits.hidden = c.hidden;
+      limits.q_width = limits.ffn_dim = limits.kv_width = 64;
+      limits.q_heads = 1;
+      limits.vocab = c.vocab;
+      reserve(limits);
+      const auto x = random_floats(int64_t{count} * c.hidden, 4);
+      expect_same(kBound, [&](Backend& b, bool gpu) {
+        Array<float> h(b, x), out(b, int64_t{count} * c.vocab);
+        b.logits(h.data(), count, head.on(gpu), 30, out.data());
+        return out.values();
+      });
+    }
+  }
+}
+
 TEST_F(CudaDecode, TopLogits) {
   for (const int width : {5, 64, 4096, 4097, 262144}) {
     Limits limits;

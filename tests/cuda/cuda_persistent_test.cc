@@ -48,10 +48,47 @@ class CudaPersistent : public CudaTest {
   /// The residual stream, its norm and the caches after a step, on both backends.
   void compare(const StepCase& c) {
     if (!cuda->device().hopper()) GTEST_SKIP() << "the kernel is for compute capability 9.0";
-    SCOPED_TRACE(fmt::format("{} layers, {} {}, {} rows at {}", c.layers.size(), encoding_name(c.encoding),
-                             c.group, c.positions.size(), c.positions.front()));
-    const auto rows = static_cast<int>(c.positions.size());
-    const int context = *std::max_element(c.positions.begin(), c.positions.end()) + 1;
+    SCOPED_TRACE(name(c));
+    const auto weights = weights_of(c);
+    const StepShape shape = shape_of(c);
+    const Limits limits = limits_of(c, shape);
+    reserve(limits);
+    const auto expected = run(c, shape, weights, false, 1);
+    // As kernels of their own; noted, and recorded as one; replayed.
+    for (const int times : {1, 2, c.times}) {
+      SCOPED_TRACE(fmt::format("run {} times", times));
+      const auto before = cuda->persistent_steps();
+      cuda->reserve(limits);
+      EXPECT_LE(relative_rms(run(c, shape, weights, true, times), expected), kBound);
+      EXPECT_EQ(cuda->persistent_steps() - before, times > 1 ? 1 : 0);
+    }
+  }
+
+  /// The same for steps one after the other, which leave each other what clusters have added up.
+  void compare_in_turn(StepCase c, const std::vector<std::vector<int>>& steps) {
+    if (!cuda->device().hopper()) GTEST_SKIP() << "the kernel is for compute capability 9.0";
+    const auto weights = weights_of(c);
+    const auto most = std::max_element(steps.begin(), steps.end(),
+                                       [](const auto& a, const auto& b) { return a.size() < b.size(); });
+    c.positions = *most;
+    for (const auto& positions : steps) c.positions[0] = std::max(c.positions[0], positions[0]);
+    reserve(limits_of(c, shape_of(c)));
+    for (const auto& positions : steps) {
+      c.positions = positions;
+      SCOPED_TRACE(name(c));
+      const StepShape shape = shape_of(c);
+      const auto expected = run(c, shape, weights, false, 1);
+      EXPECT_LE(relative_rms(run(c, shape, weights, true, c.times), expected), kBound);
+    }
+  }
+
+ private:
+  static std::string name(const StepCase& c) {
+    return fmt::format("{} layers, {} {}, {} rows at {}", c.layers.size(), encoding_name(c.encoding), c.group,
+                       c.positions.size(), c.positions.front());
+  }
+
+  std::vector<LayerWeights> weights_of(const StepCase& c) {
     uint32_t seed = 1;
     std::vector<LayerWeights> weights;
     for (const LayerKind& layer : c.layers) {
@@ -66,34 +103,30 @@ class CudaPersistent : public CudaTest {
                          weight(kHidden, layer.ffn_dim, c.encoding), weight(kPleDim, kHidden, c.ple_encoding),
                          weight(kHidden, kPleDim, c.ple_encoding)});
     }
+    return weights;
+  }
+
+  static StepShape shape_of(const StepCase& c) {
+    StepShape shape;
+    shape.rows = shape.outputs = static_cast<int>(c.positions.size());
+    shape.distinct = true;
+    shape.last_position = *std::max_element(c.positions.begin(), c.positions.end());
+    return shape;
+  }
+
+  static Limits limits_of(const StepCase& c, const StepShape& shape) {
     Limits limits;
-    limits.rows = limits.logit_rows = rows;
+    limits.rows = limits.logit_rows = limits.sequences = shape.rows;
     limits.hidden = kHidden;
     limits.q_width = kHeads * 512;
     limits.kv_width = 512;
     limits.q_heads = kHeads;
     limits.ffn_dim = 12288;
     limits.ple_width = kPleDim * static_cast<int>(c.layers.size());
-    limits.sequences = rows;
-    limits.context = context;
-    reserve(limits);
-    StepShape shape;
-    shape.rows = shape.outputs = rows;
-    shape.distinct = true;
-    shape.last_position = context - 1;
-
-    const auto expected = run(c, shape, weights, false, 1);
-    // As kernels of their own; noted, and recorded as one; replayed.
-    for (const int times : {1, 2, c.times}) {
-      SCOPED_TRACE(fmt::format("run {} times", times));
-      const auto before = cuda->persistent_steps();
-      cuda->reserve(limits);
-      EXPECT_LE(relative_rms(run(c, shape, weights, true, times), expected), kBound);
-      EXPECT_EQ(cuda->persistent_steps() - before, times > 1 ? 1 : 0);
-    }
+    limits.context = shape.last_position + 1;
+    return limits;
   }
 
- private:
   std::vector<float> run(const StepCase& c, const StepShape& shape, const std::vector<LayerWeights>& weights,
                          bool gpu, int times) {
     Backend& b = backend(gpu);
@@ -225,6 +258,15 @@ TEST_F(CudaPersistent, Batches) {
   compare({kAllKinds, {37, 600}});
   compare({kAllKinds, {0, 129, 511}});
   compare({kAllKinds, {800, 5, 512, 64}});
+}
+
+/// Three layers: what is added up an odd number of times and an even one.
+TEST_F(CudaPersistent, StepsInTurn) {
+  StepCase c{{{}, {512, 0}, {256, 512, 12288, true}}, {}};
+  for (const int times : {3, 4}) {
+    c.times = times;
+    compare_in_turn(c, {{40}, {800, 5, 512, 64}, {7, 300}, {1, 2, 3}});
+  }
 }
 
 /// Full attention as a kernel of its own, between launches of a span of layers each: keys that an earlier

@@ -1,9 +1,16 @@
 // How blocks pass each other small vectors without a grid-wide barrier.
 //
 // Within a cluster: every block writes its slice straight into the others' shared memory, and the hardware
-// counts the bytes in at a barrier there (st.async), so that data and signal are one trip. Between clusters:
-// every eight bytes in global memory are a value and the number of the exchange it belongs to, so that
-// whoever reads knows from the data itself whether it has come; nothing has to be flushed or cleared.
+// counts the bytes in at a barrier there (st.async), so that data and signal are one trip.
+//
+// Between clusters, the L2 cache adds up. A value is an integer of 60 bits, in units of 2⁻³², and so the sum
+// does not depend on who comes first. The four bits below count who has added to it: whoever reads knows from
+// the data itself whether all have. Nothing is cleared or flushed: a cluster adds the difference to what it
+// added the last time, and its 1 of the count comes and goes by turns. (Units of 2⁻³² are fine enough because
+// the sums are normed, with an epsilon that is far larger; magnitudes up to 2²⁷ fit.)
+//
+// What one cluster tells others: every eight bytes in global memory are a value and the number of the
+// exchange it belongs to.
 //
 // What a block may overwrite follows from what it has received: a block sends only what it has read its
 // sources for, and waits for its own sends as for the others'. compute-sanitizer's racecheck does not know
@@ -46,6 +53,15 @@ __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
       "@!done bra again;\n"
       "}\n" ::"r"(shared_address(barrier)),
       "r"(parity)
+      : "memory");
+}
+
+/// Copies `bytes`, a multiple of 16, to shared memory, and counts them at `barrier`.
+__device__ inline void copy_bulk(void* to, const void* from, uint32_t bytes, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
 
@@ -112,6 +128,33 @@ __device__ inline TaggedPair load_tagged(const TaggedPair* from) {
                : "memory");
   return {__uint_as_float(static_cast<uint32_t>(first)), static_cast<uint32_t>(first >> 32),
           __uint_as_float(static_cast<uint32_t>(second)), static_cast<uint32_t>(second >> 32)};
+}
+
+/// Adds to a sum in the L2 cache, sooner or later.
+__device__ inline void add_later(uint64_t* to, uint64_t value) {
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(to), "l"(value) : "memory");
+}
+__device__ inline ulonglong2 load_sums(const uint64_t* from) {
+  ulonglong2 sums;
+  asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];"
+               : "=l"(sums.x), "=l"(sums.y)
+               : "l"(from)
+               : "memory");
+  return sums;
+}
+
+constexpr int kArrivalBits = 4;
+static_assert(kPersistentClusters < 1 << kArrivalBits);
+constexpr float kFixedUnits = 4294967296.0F;
+
+__device__ inline uint64_t fixed_word(float v, uint32_t arrived) {
+  return static_cast<uint64_t>(__float2ll_rn(v * kFixedUnits)) << kArrivalBits | arrived;
+}
+__device__ inline uint32_t arrivals(uint64_t word) {
+  return static_cast<uint32_t>(word) & ((1U << kArrivalBits) - 1);
+}
+__device__ inline float fixed_value(uint64_t word) {
+  return __ll2float_rn(static_cast<int64_t>(word) >> kArrivalBits) * (1.0F / kFixedUnits);
 }
 
 }  // namespace facet::cuda

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "backend/backend.h"
+#include "backend/cuda/device.h"
 #include "backend/cuda/device_matrix.h"
 #include "backend/cuda/fragments.h"
 #include "backend/cuda/tile_matrix.h"
@@ -73,6 +74,11 @@ void settle(const Residual& residual, const float* norm, float* out, cudaStream_
 /// out = cap · tanh(h Wᵀ / cap), or without a cap of 0. h: [rows, w.cols()].
 void logits(const float* h, int rows, const TileMatrix& w, float cap, float* out, int multiprocessors,
             cudaStream_t stream);
+
+/// The same for 4- and 8-bit codes, faster; 16 bits an activation. Returns false, with nothing done, for what
+/// it does not take.
+[[nodiscard]] bool digit_logits(const float* h, int rows, const TileMatrix& w, float cap, float* out,
+                                const Device& device, cudaStream_t stream);
 
 /// The `count` largest of each row of logits, and their ids, in any order; of equals the lower ids. NaN is
 /// less than any number. Scratch: kTopCandidates a row.

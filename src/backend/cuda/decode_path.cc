@@ -236,9 +236,13 @@ bool DecodePath::rms_norm(const float* x, const float* weight, float eps, float*
 
 bool DecodePath::logits(const float* h, int rows, const Weight& head, float cap, float* out) noexcept {
   if (!ready_) return false;
-  for (int r = 0; r < rows; r += kDecodeRows)
-    cuda::logits(h + r * head.cols(), std::min(kDecodeRows, rows - r), tiles(head), cap,
-                 out + r * head.rows(), device_.multiprocessors, stream_);
+  for (int r = 0; r < rows; r += kDecodeRows) {
+    const int count = std::min(kDecodeRows, rows - r);
+    const float* const from = h + r * head.cols();
+    float* const to = out + r * head.rows();
+    if (!digit_logits(from, count, tiles(head), cap, to, device_, stream_))
+      cuda::logits(from, count, tiles(head), cap, to, device_.multiprocessors, stream_);
+  }
   return true;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "backend/cuda/device_matrix.h"
+#include "backend/cuda/tensor_core.cuh"
 
 namespace facet::cuda {
 
@@ -95,7 +96,7 @@ __device__ inline float block_reduce(float v, float* shared) {
 __device__ inline float gelu_tanh(float x) {
   constexpr float kSqrt2OverPi = 0.7978845608028654F;
   const float u = kSqrt2OverPi * (x + 0.044715F * x * x * x);
-  return x - __fdividef(x, 1.0F + __expf(2.0F * u));
+  return x - x * reciprocal(1.0F + exp2_fast(2.0F * kLog2E * u));
 }
 
 }  // namespace facet::cuda

@@ -18,6 +18,12 @@ __host__ __device__ constexpr int attention_stride(int head_dim) {
   return head_dim + 4;
 }
 
+/// exp(top - all), where `all` is a number: kLeastTop where there is no key.
+constexpr float kLeastTop = -1e30F;
+__device__ inline float weight_below(float top, float all) {
+  return exp2_fast((top - all) * kLog2E);
+}
+
 /// Eight bf16 numbers.
 __device__ inline void unpack(const uint4& v, float (&to)[8]) {
   const uint32_t words[4] = {v.x, v.y, v.z, v.w};
@@ -61,7 +67,7 @@ struct LaneHead {
     for (int b = 0; b < kVectors; ++b)
 #pragma unroll
       for (int i = 0; i < 8; ++i) squares = fmaf(v[b][i], v[b][i], squares);
-    scale(rsqrtf(warp_sum(squares) * (1.0F / kHeadDim) + eps));
+    scale(reciprocal_root(warp_sum(squares) * (1.0F / kHeadDim) + eps));
   }
   __device__ void multiply(const LaneHead& weight) {
 #pragma unroll
@@ -131,13 +137,13 @@ struct WarpSoftmax {
       if (i >= count) score[i] = -INFINITY;
       all = fmaxf(all, score[i]);
     }
-    const float keep = softmax_weight(top, all);
+    const float keep = weight_below(top, all);
     top = all;
     sum *= keep;
     acc.scale(keep);
 #pragma unroll
     for (int i = 0; i < kKeys; ++i) {
-      const float p = softmax_weight(score[i], all);
+      const float p = weight_below(score[i], all);
       sum += p;
 #pragma unroll
       for (int b = 0; b < kVectors; ++b) {

@@ -15,7 +15,6 @@ __device__ void expect_gathers(const PersistentStep& step, Memory<kRows>& memory
   wait_for_previous();
   const LayerSpan span = span_of<kInSpans>(step);
   const BlockKeys<kRows> keys(step, span.begin, portions.rank);
-  const int sums = step.rows * (kHidden + kBlocks * kSumWarps) * 4;
   uint32_t begun = 0;
   uint32_t parities = 0;
   const auto expect = [&](Gather gather, int bytes) {
@@ -30,16 +29,14 @@ __device__ void expect_gathers(const PersistentStep& step, Memory<kRows>& memory
   for (int l = span.begin; l < span.end - (span.ends_projected ? 1 : 0); ++l) {
     const PersistentLayer& layer = memory.layers[l];
     const int units = cluster_units(layer.ffn_dim, portions.helper());
-    if (!portions.helper()) {
-      if (!span.begins_attended || l > span.begin) {
-        expect(kQueries, (layer.owns_kv && keys.of(layer).newest ? 3 : 1) * layer.head_dim * 4);
-        expect(kPartials, kBlocks * (layer.head_dim * 4 + 8));
-      }
-      expect(kPleMiddle, step.rows * 4 * Shape::kPleDim);
+    if (!portions.helper() && (!span.begins_attended || l > span.begin)) {
+      expect(kQueries, (layer.owns_kv && keys.of(layer).newest ? 3 : 1) * layer.head_dim * 4);
+      expect(kPartials, kBlocks * (layer.head_dim * 4 + 8));
     }
     expect(kMiddle, step.rows * 4 * units);
-#pragma unroll 1
-    for (uint32_t i = 0; i < kExchangesALayer; ++i) expect(kSums, sums);
+    if (portions.helper()) continue;
+    expect(kPleMiddle, step.rows * 4 * Shape::kPleDim);
+    expect(kSums, step.rows * 4 * kHidden);
   }
 }
 

@@ -9,7 +9,6 @@
 namespace facet::cuda::persistent {
 
 using Shape = PersistentShape;
-constexpr uint32_t kExchangesALayer = 3;
 constexpr int kHidden = Shape::kHidden;
 constexpr float kOfHidden = 1.0F / kHidden;
 constexpr int kBlocks = 8;                 // of a cluster
@@ -43,14 +42,15 @@ constexpr int kShareStride = 2 * kMostUnits / kBlocks + 8;
 static_assert(kSlice <= kShareStride);
 
 /// Warps that sum up a block's slice of a row, two columns a lane.
-constexpr int kSumWarps = kSlice / 2 / kWarp;
-static_assert(kSumWarps * 2 * kWarp == kSlice && kSumWarps * kPersistentRows <= kWorkers);
+constexpr int kPairColumns = 2 * kWarp;
+constexpr int kSumWarps = kSlice / kPairColumns;
+static_assert(kSumWarps * kPairColumns == kSlice && kSumWarps * kPersistentRows <= kWorkers);
+static_assert(kSlice / 4 * kBlocks == kWorkerThreads);  // a worker thread sends four columns to a block
 
 /// A block's shared memory.
 template <int kRows>
 struct Memory {
   float sums[kRows * kHidden];                                     // gathered
-  float squares[kRows * kBlocks * kSumWarps];                      // gathered
   union {                                                          // gathered
     float middle[kRows * kMostUnits];                              // of the MLP
     float partials[kBlocks * attention_stride(Shape::kMostHead)];  // the blocks' attention
@@ -65,6 +65,7 @@ struct Memory {
   uint4 newest[2][2][Shape::kMostHead / 8];         // by kind: k and v of the step's own token
   uint4 digits[kWorkers][Digits<kRows>::kVectors];  // of each warp's input
   alignas(16) float squares_of_x[kRows * kWorkers];
+  float squares_of_sums[2][kRows * kWorkers];  // by turns
   uint64_t gathers[kGathers];
   PersistentLayer layers[kPersistentLayers];  // a kernel's parameters are slow to come
   TapeSlots slots;
@@ -74,13 +75,6 @@ template <int kRows>
 constexpr int kRingBegin = (static_cast<int>(sizeof(Memory<kRows>)) + 127) / 128 * 128;
 template <int kRows>
 constexpr int kRingBytes = (kMostShared - kRingBegin<kRows>) / 128 * 128;
-
-/// A helper's sums follow each other without a product between that would hold back the other blocks, so they
-/// go to two places by turns. The second, and its squares, are what its ring has less.
-template <int kRows>
-constexpr int kSecondSums = (kRows * (kHidden + kBlocks * kSumWarps) * static_cast<int>(sizeof(float)) +
-                             127) /
-                            128 * 128;
 
 /// How the warps share the column tiles of a product: some split the columns, times some that split the rows.
 struct Tiling {
@@ -94,15 +88,14 @@ struct Tiling {
   /// Row tiles of a chunk of the tape: two for each group.
   [[nodiscard]] __device__ int chunk_rows() const { return 2 * groups; }
 };
-__device__ inline Tiling tiling_of(int column_tiles) {
-  switch (column_tiles) {
-    case 4: return {4, 1, 3, 64};
-    case 6: return {6, 1, 2, 43};
-    case 8: return {4, 2, 3, 64};
-    case 12: return {12, 1, 1, 22};
-    case 16: return {8, 2, 1, 32};  // a third of the warps are idle
-    default: return {12, 2, 1, 22};
-  }
+/// Of 4, 6, 8, 12, 16 (a third of the warps are idle) or 24 column tiles. (No switch, which would be a jump
+/// through a table, and no division.)
+__host__ __device__ constexpr Tiling tiling_of(int column_tiles) {
+  const bool two = column_tiles == 8 || column_tiles >= 16;
+  const int warps = two ? column_tiles >> 1 : column_tiles;
+  const int groups = warps == 4 ? 3 : warps == 6 ? 2 : 1;
+  const int inverse = warps == 4 ? 64 : warps == 6 ? 43 : warps == 8 ? 32 : 22;
+  return {warps, two ? 2 : 1, groups, inverse};
 }
 
 /// The tiles of a matrix that a block multiplies.

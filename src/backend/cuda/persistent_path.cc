@@ -12,10 +12,8 @@ void PersistentPath::reserve(Backend& backend, const Limits& limits, const Atten
   scratch_ = scratch;
   ready_ = device_.hopper() && limits.hidden == Shape::kHidden;
   if (!ready_) return;
-  constexpr size_t kExchangeBytes = kExchangePairs * sizeof(TaggedPair);
-  memory_ = backend.allocate(kExchangeBytes + sizeof(uint32_t));
-  exchange_ = reinterpret_cast<TaggedPair*>(memory_.get());
-  exchanges_done_ = reinterpret_cast<uint32_t*>(memory_.get() + kExchangeBytes);
+  memory_ = backend.allocate(sizeof(ClusterExchange));
+  exchange_ = reinterpret_cast<ClusterExchange*>(memory_.get());
 }
 
 void PersistentPath::begin(const StepShape& shape, int64_t key, bool recording) noexcept {
@@ -198,7 +196,6 @@ bool PersistentPath::rms_norm(const float* x, const float* weight, float* out) n
     kernel().final_norm = weight;
     kernel().out = out;
     kernel().exchange = exchange_;
-    kernel().exchanges_done = exchanges_done_;
     if (!fits_ || !serves_persistent(step_->kernel)) kernel().rows = 0;
   }
   end();

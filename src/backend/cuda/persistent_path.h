@@ -68,8 +68,7 @@ class PersistentPath {
   cudaStream_t stream_;
   bool ready_ = false;
   Buffer memory_;
-  TaggedPair* exchange_ = nullptr;
-  uint32_t* exchanges_done_ = nullptr;
+  ClusterExchange* exchange_ = nullptr;
 
   struct Step {
     PersistentStep kernel;  // rows of 0: none for the kernel

@@ -35,29 +35,31 @@ __global__ void __launch_bounds__(kThreads, 1)
   copy_layers(step, span_of<kInSpans>(step), memory.layers);
   cluster_barrier();
   const Portions portions{cluster_index(), cluster_rank()};
-  auto* const second_sums = reinterpret_cast<float*>(shared + kRingBegin<kRows>);
-  const int kept = portions.helper() ? kSecondSums<kRows> : 0;
-  std::byte* const ring = shared + kRingBegin<kRows> + kept;
-  uint32_t exchanges = 0;
+  std::byte* const ring = shared + kRingBegin<kRows>;
+  uint32_t tag = 0;
+  uint32_t laps = 0;
   if (threadIdx.x >= kWorkerThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kWriterRegisters));
     if (threadIdx.x == kWorkerThreads)
       write_tape<kCodes, kPleCodes, kRows, kInSpans>(
           step, memory.layers, portions,
-          TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows> - kept)));
+          TapeWriter(memory.slots, ring, static_cast<uint32_t>(kRingBytes<kRows>)));
     else if (threadIdx.x == kWorkerThreads + kWarp)
       expect_gathers<kRows, kInSpans>(step, memory, portions);
     __syncwarp();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kWorkerRegisters));
     wait_for_previous();
-    Worker<kCodes, kPleCodes, kRows, kInSpans> worker(step, portions, memory, second_sums, ring);
+    Worker<kCodes, kPleCodes, kRows, kInSpans> worker(step, portions, memory, ring);
     worker.run();
-    exchanges = worker.exchanges();
+    tag = worker.tag();
+    laps = worker.laps();
   }
   let_next_start();
   cluster_barrier();  // nobody's shared memory goes while others may still write to it
-  if (blockIdx.x == 0 && threadIdx.x == 0) *step.exchanges_done = exchanges;
+  if (blockIdx.x != 0 || threadIdx.x != 0) return;
+  step.exchange->tag = tag;
+  step.exchange->laps = laps;
 #endif
 }
 
@@ -75,7 +77,7 @@ constexpr Variant variant() {
           kRows,
           persistent_step_kernel<kCodes, kPleCodes, kRows, false>,
           persistent_step_kernel<kCodes, kPleCodes, kRows, true>,
-          kRingBytes<kRows> - kSecondSums<kRows>};
+          kRingBytes<kRows>};
 }
 
 const Variant* find_variant(const PersistentStep& step) noexcept {

@@ -5,7 +5,7 @@
 // one each: a cluster projects, rotates and attends its head, takes an eighth of the output projection's
 // columns, its part of the MLP, and the whole per-layer embedding, which is small. Six more help with the
 // MLP. Within a cluster a vector is passed on through the blocks' shared memory in a third of a microsecond;
-// only the two sums over clusters, and the residual stream that the helpers need, go through global memory
+// only the two sums over clusters, and the per-layer embedding for the helpers, go through global memory
 // (cluster_exchange.cuh). (Clusters of sixteen would be faster still, but an H100 has room for seven of
 // them.) Weights and keys arrive by bulk copies that run ahead of all of that (tape.cuh).
 //
@@ -44,6 +44,21 @@ struct alignas(16) TaggedPair {
   uint32_t first_tag = 0;
   float second = 0;
   uint32_t second_tag = 0;
+};
+
+/// Of eight blocks, one for each query head and the helpers; an H100 has room for 15.
+constexpr int kPersistentClusters = 14;
+
+/// What the clusters tell each other, and what one step leaves to the next (cluster_exchange.cuh). The sums:
+/// attention's, and the MLP's by turns, as a helper may be a layer behind in reading them.
+struct ClusterExchange {
+  static constexpr int kSums = 3;
+  uint64_t sums[kSums][kPersistentRows][PersistentShape::kHidden];
+  /// What each cluster has added to them last.
+  uint64_t added[kSums][kPersistentClusters][kPersistentRows][PersistentShape::kHidden];
+  TaggedPair ple[kPersistentRows][PersistentShape::kHidden / 2];
+  uint32_t tag;   ///< of the last of those
+  uint32_t laps;  ///< a bit a sum and row: whether it was made an odd number of times
 };
 
 /// A matrix in tiles, of a shape and kind that the step knows.
@@ -115,17 +130,9 @@ struct PersistentStep {
   // Of a layer that another kernel attends: q [rows, heads · head_dim], k and v [rows, head_dim] as
   // projected, and what comes back, like q.
   float *q = nullptr, *k = nullptr, *v = nullptr;
-  const float* attended = nullptr;     // null: the launch is of all layers
-  TaggedPair* exchange = nullptr;      // kExchangePairs, zero before the first step
-  uint32_t* exchanges_done = nullptr;  // likewise
+  const float* attended = nullptr;      // null: the launch is of all layers
+  ClusterExchange* exchange = nullptr;  // zero before the first step
 };
-
-/// Of eight blocks, one for each query head and the helpers; an H100 has room for 15.
-constexpr int kPersistentClusters = 14;
-/// [sources, rows, hidden] values: the head clusters' of one sum, all clusters' of another, twice, and one
-/// more.
-constexpr int64_t kExchangePairs = int64_t{PersistentShape::kHeads + 2 * kPersistentClusters + 1} *
-                                   kPersistentRows * PersistentShape::kHidden / 2;
 
 [[nodiscard]] inline bool runs_in_spans(const StepShape& shape) noexcept {
   return int64_t{shape.last_position} * (shape.rows > 1 ? kPersistentRows : 1) >= kSpansContext;

@@ -51,19 +51,19 @@ class Worker {
  public:
   /// After wait_for_previous().
   __device__ __forceinline__ Worker(const PersistentStep& step, const Portions& portions,
-                                    Memory<kRows>& memory, float* second_sums, const std::byte* ring)
+                                    Memory<kRows>& memory, const std::byte* ring)
       : step_(step),
         portions_(portions),
         span_(span_of<kInSpans>(step)),
         keys_(step, span_.begin, portions.rank),
         memory_(memory),
-        second_sums_(second_sums),
-        tape_(memory.slots, ring),
+        tape_(memory.slots, ring, kRingBytes<kRows>),
         thread_(static_cast<int>(threadIdx.x)),
         lane_(thread_ % kWarp),
         warp_(__shfl_sync(0xffffffffU, thread_ / kWarp,
                           0)),  // the same for the whole warp, as the compiler sees
-        tag_(*static_cast<const volatile uint32_t*>(step.exchanges_done)) {}
+        tag_(*static_cast<const volatile uint32_t*>(&step.exchange->tag)),
+        laps_(*static_cast<const volatile uint32_t*>(&step.exchange->laps)) {}
 
   __device__ __forceinline__ void run() {
     make_rotations();
@@ -86,13 +86,19 @@ class Worker {
     write_result();
   }
 
-  /// How many exchanges between clusters there have been.
-  [[nodiscard]] __device__ uint32_t exchanges() const {
+  /// For the next step.
+  [[nodiscard]] __device__ uint32_t tag() const {
     return tag_;
+  }
+  [[nodiscard]] __device__ uint32_t laps() const {
+    return laps_;
   }
 
  private:
   static constexpr int kSpans = BlockKeys<kRows>::kSpans;
+  // Warps that share the columns of a product of the residual stream, and of the per-layer projection.
+  static constexpr int kHiddenParts = tiling_of(kHidden / kTileColumns).column_warps;
+  static constexpr int kPleParts = tiling_of(Shape::kPleDim / kTileColumns).column_warps;
 
   __device__ __forceinline__ void run_phase(const PersistentLayer& layer, const LayerSizes& sizes,
                                             int phase) {
@@ -105,67 +111,65 @@ class Worker {
     float4 ple_inputs{};
     const bool helper = portions_.helper();
     const bool of_norm = phase == kQkvPhase || phase == kGateUpPhase;
-    switch (phase) {
-      case kQkvPhase:
+    // (Not a switch, here and below: that would be a jump through a table.)
+    if (phase < kGateUpPhase) {
+      if (phase == kQkvPhase) {
         if (helper) return;
         row_tiles = sizes.head_dim / (kBlocks * kTileRows) * (sizes.owns_kv ? 3 : 1);
         normed_input(input);
-        break;
-      case kOutPhase:
+      } else {
         column_tiles = sizes.head_dim / kTileColumns;
         post_norm = layer.post_attention_norm;
         next_norm = layer.pre_ffn_norm;
-        if (helper) break;
-        if (sizes.attended) {
-          load_attended(sizes.head_dim, input);
-          break;
-        }
-        if (sizes.head_dim == 256)
-          attend<256>(layer, sizes);
-        else
-          attend<512>(layer, sizes);
-        share_attention(sizes.head_dim);
-        wait<kPartials>();
-        combine_attention(sizes.head_dim, input);
-        break;
-      case kGateUpPhase:
+        if (!helper) attended_input(layer, sizes, input);
+      }
+    } else if (phase < kPleGatePhase) {
+      if (phase == kGateUpPhase) {
         row_tiles = sizes.units / (kBlocks * kTileRows) * 2;
         normed_input(input);
-        break;
-      case kDownPhase:
+      } else {
         column_tiles = sizes.units / kTileColumns;
         post_norm = layer.post_ffn_norm;
         wait<kMiddle>();
         load_columns(memory_.middle, kMostUnits, tiling_of(column_tiles), input);
-        break;
-      case kPleGatePhase:
-        if (helper) return;
-        row_tiles = Shape::kPleDim / (kBlocks * kTileRows);
-        if (warp_ < step_.rows && lane_ < kPleQuads)
-          ple_inputs =
-              __ldcg(reinterpret_cast<const float4*>(layer.ple_inputs + int64_t{warp_} * step_.ple_stride) +
-                     portions_.rank * kPleQuads + lane_);
-        normed_input(input);
-        break;
-      default:
-        column_tiles = Shape::kPleDim / kTileColumns;
-        post_norm = layer.post_ple_norm;
-        next_norm = sizes.last ? nullptr : (&layer)[1].input_norm;
-        if (helper) break;
+      }
+    } else if (phase == kPleGatePhase) {
+      if (helper) return;
+      row_tiles = Shape::kPleDim / (kBlocks * kTileRows);
+      if (warp_ < step_.rows && lane_ < kPleQuads)
+        ple_inputs =
+            __ldcg(reinterpret_cast<const float4*>(layer.ple_inputs + int64_t{warp_} * step_.ple_stride) +
+                   portions_.rank * kPleQuads + lane_);
+      normed_input(input);
+    } else {
+      column_tiles = Shape::kPleDim / kTileColumns;
+      post_norm = layer.post_ple_norm;
+      next_norm = sizes.last ? nullptr : (&layer)[1].input_norm;
+      if (!helper) {
         wait<kPleMiddle>();
         load_columns(memory_.ple_middle, Shape::kPleDim, tiling_of(column_tiles), input);
-        break;
+      }
     }
 
     const Tiling tiling = tiling_of(column_tiles);
     const bool multiplies = !helper || (phase != kOutPhase && phase != kPleProjectionPhase);
     const bool of_ple = phase >= kPleGatePhase;
     DigitTile x[2];
+    const bool to_sum = phase == kOutPhase || phase == kDownPhase;
+    const int which = phase == kOutPhase ? 0 : 1 + mlp_turn_;
+    const bool adds = to_sum && multiplies && warp_ < kSumWarps * step_.rows;
+    ulonglong2 added{};
+    if (adds) added = __ldcg(added_place(which));
     if (of_norm) leave_squares();
     if (multiplies) make_digits(input, tiling.each, (of_ple ? kPleCodes : kCodes) == Codes::kQ4, x);
-    // On their way while the product and the sums are made.
-    const float4 post = quad_of(post_norm);
-    const float4 next = quad_of(next_norm);
+    if (phase == kQkvPhase) {  // what the next phase, or the next three, will ask for
+      prefetch(layer.post_attention_norm);
+      prefetch(layer.pre_ffn_norm);
+    } else if (phase == kGateUpPhase) {
+      prefetch(layer.post_ffn_norm);
+      prefetch(layer.post_ple_norm);
+      if (!sizes.last) prefetch((&layer)[1].input_norm);
+    }
     if (multiplies) {
       if (kCodes == kPleCodes || !of_ple)
         product<kCodes>(x, row_tiles, tiling, of_ple ? step_.ple_group_shift : step_.group_shift);
@@ -173,21 +177,41 @@ class Worker {
         product<kPleCodes>(x, row_tiles, tiling, step_.ple_group_shift);
     }
 
-    switch (phase) {
-      case kQkvPhase:
-        if (sizes.projected)
-          write_queries(sizes.head_dim, sizes.owns_kv);
-        else
-          send_queries(sizes.head_dim, sizes.owns_kv);
-        break;
-      case kGateUpPhase: send_middle(sizes.units / kBlocks); break;
-      case kPleGatePhase: send_ple_middle(ple_inputs); break;
-      default:
-        sum_up(phase);
-        input_norm_ = next;
-        add_sums(post, phase == kPleProjectionPhase ? layer.layer_scalar : 1.0F);
-        break;
+    if (phase == kQkvPhase) {
+      if (sizes.projected)
+        write_queries(sizes.head_dim, sizes.owns_kv);
+      else
+        send_queries(sizes.head_dim, sizes.owns_kv);
+      return;
     }
+    if (phase % 2 == 0) {  // whose result the cluster needs
+      if (phase == kGateUpPhase)
+        send_middle(sizes.units / kBlocks);
+      else
+        send_ple_middle(ple_inputs);
+      return;
+    }
+    if (to_sum) {
+      laps_ ^= ((1U << step_.rows) - 1) << which * kPersistentRows;
+      if (adds) add_up(which, added);
+    } else {
+      ++tag_;
+      if (!helper) send_ple();
+    }
+    const float4 post = quad_of(post_norm);
+    input_norm_ = quad_of(next_norm);
+    float4 y[kRows];
+    if (to_sum) {
+      receive_sums(which, y);
+      if (phase == kDownPhase) mlp_turn_ ^= 1;
+    } else if (helper) {
+      receive_ple(y);
+    } else {
+      wait<kSums>();
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) y[r] = quad_at(memory_.sums + r * kHidden, thread_);
+    }
+    add_normed(y, post, phase == kPleProjectionPhase ? layer.layer_scalar : 1.0F);
   }
 
   // --- between blocks ---
@@ -196,13 +220,6 @@ class Worker {
   __device__ __forceinline__ void wait() {
     barrier_wait(&memory_.gathers[kGather], static_cast<int>(phases_ >> kGather & 1));
     phases_ ^= 1U << kGather;
-  }
-  /// Where the sums of this exchange are gathered, and their squares.
-  [[nodiscard]] __device__ __forceinline__ float* sums_place() const {
-    return portions_.helper() && tag_ % 2 == 1 ? second_sums_ : memory_.sums;
-  }
-  [[nodiscard]] __device__ __forceinline__ float* squares_place() const {
-    return portions_.helper() && tag_ % 2 == 1 ? second_sums_ + kRows * kHidden : memory_.squares;
   }
 
   // --- products ---
@@ -254,15 +271,16 @@ class Worker {
     const int pair_bytes = ((parts_ * kEach) >> group_shift) * 64;
     const int codes_at = 2 * group * row_bytes + first * kTileBytes + lane * 16;
     const int pairs_at = tiling.chunk_rows() * row_bytes + 2 * group * pair_bytes + lane / 4 * 8;
+    const uint32_t chunk_bytes = tiling.chunk_rows() * (row_bytes + pair_bytes);
     if (group >= tiling.groups) {  // idle
 #pragma unroll 1
-      for (int i = 0; i < row_tiles; i += tiling.chunk_rows()) tape_.pass(lane_);
+      for (int i = 0; i < row_tiles; i += tiling.chunk_rows()) tape_.pass(lane_, chunk_bytes);
       return;
     }
 
     Tile<kKind> tiles[2][kEach];
     const auto load = [&] {
-      const std::byte* const chunk = tape_.wait();
+      const std::byte* const chunk = tape_.wait(chunk_bytes);
 #pragma unroll
       for (int u = 0; u < 2; ++u)
 #pragma unroll
@@ -287,9 +305,14 @@ class Worker {
           multiply_codes(tiles[u][c], x[c], products[u][c]);
           pairs[u][c] = tiles[u][c].pairs;
         }
-      tape_.pass(lane_);
+      tape_.pass(lane_, chunk_bytes);
       // The next ones come while the tensor cores are at these.
       if (i + tiling.chunk_rows() < row_tiles) load();
+      if constexpr (kRows == 1) {  // and not behind the sums; with more rows there are no registers for it
+#pragma unroll
+        for (int p = 0; p < 2 * kEach * 4; ++p)
+          asm volatile("" : "+r"(products[p / 4 / kEach][p / 4 % kEach][p % 4]));
+      }
       TileSums<1> sums[2];
 #pragma unroll
       for (int c = 0; c < kEach; ++c)
@@ -307,49 +330,23 @@ class Worker {
   }
 
   /// A warp's input as digits: of its columns, one tile or two, lane l has 4l to 4l + 3; of one tile, both
-  /// halves of the warp have all. Sixteen columns of a tile become one lane's, in the order in which the
-  /// codes come out of their words: nibbles even columns first, bytes as they lie.
+  /// halves of the warp have all.
   __device__ __forceinline__ void make_digits(const float4 (&input)[kRows], int each, bool nibbles,
                                               DigitTile (&x)[2]) {
     using Layout = Digits<kRows>;
     uint4* const digits = memory_.digits[warp_];
-    auto* const words = reinterpret_cast<uint32_t*>(digits);
     const int row = lane_ % 4 % kRows;
-    const int to = (each == 2 ? lane_ / 16 * 4 : 0) + lane_ % 16 / 4;  // vector
+    uint4* const to = digits + (each == 2 ? lane_ / 16 * 4 : 0);
     __syncwarp();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const float v[4] = {input[r].x, input[r].y, input[r].z, input[r].w};
-      // Not negative, so their order is that of their bits.
-      const float own = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
-      const float most = __uint_as_float(__reduce_max_sync(0xffffffffU, __float_as_uint(own)));
-      const float scale = most * (1.0F / kMostDigits);
-      const float inverse = most > 0 ? __fdividef(kMostDigits, most) : 0.0F;
-      // High digit and low, the low one plus 128, as the two lowest bytes.
-      uint32_t two[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) two[j] = __float_as_uint(fmaf(v[j], inverse, kIntegers + 128.0F));
-      const auto sum = static_cast<int>(two[0] + two[1] + two[2] + two[3] - 4U * (kIntegerBits + 128U));
-      const int all = __reduce_add_sync(0xffffffffU, sum);
-      const int low_half = __reduce_add_sync(0xffffffffU, lane_ < 16 ? sum : 0);
-      // Both columns' high digits, then their low ones.
-      const uint32_t even = __byte_perm(two[0], two[2], 0x4051) ^ 0x80800000U;
-      const uint32_t odd = __byte_perm(two[1], two[3], 0x4051) ^ 0x80800000U;
-      const int high_at = (2 * r * Layout::kStride + to) * 4;
-      const int low_at = high_at + Layout::kStride * 4;
-      if (nibbles) {
-        const int half = lane_ % 4 / 2 * 4 + lane_ % 2;
-        auto* const halves = reinterpret_cast<uint16_t*>(words);
-        halves[2 * high_at + half] = static_cast<uint16_t>(even);
-        halves[2 * high_at + half + 2] = static_cast<uint16_t>(odd);
-        halves[2 * low_at + half] = static_cast<uint16_t>(even >> 16);
-        halves[2 * low_at + half + 2] = static_cast<uint16_t>(odd >> 16);
-      } else {
-        words[high_at + lane_ % 4] = __byte_perm(even, odd, 0x5140);
-        words[low_at + lane_ % 4] = __byte_perm(even, odd, 0x7362);
-      }
+      const LaneDigits mine(input[r]);
+      uint4* const high = to + 2 * r * Layout::kStride;
+      mine.leave(nibbles, lane_, high, high + Layout::kStride);
+      const int all = __reduce_add_sync(0xffffffffU, mine.sum);
+      const int low_half = __reduce_add_sync(0xffffffffU, lane_ < 16 ? mine.sum : 0);
       if (row == r) {
-        x[0].scale = x[1].scale = scale;
+        x[0].scale = x[1].scale = mine.scale;
         x[0].sum = static_cast<float>(low_half);
         x[1].sum = static_cast<float>(all - low_half);
       }
@@ -360,14 +357,18 @@ class Worker {
       x[c].digits = digits[lane_ / 4 % Layout::kColumns * Layout::kStride + 4 * c + lane_ % 4];
   }
 
-  /// Outputs from o on of the last product for activation row r: four, or two.
-  template <class Vector = float4>
+  /// Outputs from o on of the last product, whose columns kParts warps shared, for activation row r: four, or
+  /// two. (A number known only at run time would have the loads wait for each other.)
+  template <int kParts, class Vector = float4>
   [[nodiscard]] __device__ __forceinline__ Vector total(int r, int o) const {
-    const float* from = memory_.shares + r * kShareStride + o;
-    Vector sum{};
+    const float* const from = memory_.shares + r * kShareStride + o;
+    Vector parts[kParts];
 #pragma unroll
-    for (int p = 0; p < kWorkers; ++p)
-      if (p < parts_) sum = plus(sum, *reinterpret_cast<const Vector*>(from + p * kRows * kShareStride));
+    for (int p = 0; p < kParts; ++p)
+      parts[p] = *reinterpret_cast<const Vector*>(from + p * kRows * kShareStride);
+    Vector sum = parts[0];
+#pragma unroll
+    for (int p = 1; p < kParts; ++p) sum = plus(sum, parts[p]);
     return sum;
   }
 
@@ -380,7 +381,7 @@ class Worker {
       const float4 v = quad_at(squares, i);
       sum += v.x + v.y + (v.z + v.w);
     }
-    return rsqrtf(sum * kOfHidden + step_.eps);
+    return reciprocal_root(sum * kOfHidden + step_.eps);
   }
   /// 1 / rms of row r of the residual stream.
   [[nodiscard]] __device__ __forceinline__ float inverse_rms(int r) const {
@@ -394,6 +395,11 @@ class Worker {
     return __ldg(reinterpret_cast<const float4*>(weights) + thread_);
   }
 
+  /// Weights that quad_of will ask for.
+  __device__ __forceinline__ void prefetch(const float* weights) const {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(weights + 4 * thread_));
+  }
+
   /// The residual stream's sums of squares, for inverse_rms behind the next product.
   __device__ __forceinline__ void leave_squares() {
 #pragma unroll
@@ -403,85 +409,146 @@ class Worker {
     }
   }
 
-  /// x = (x + rms(sums) · post) · scale.
-  __device__ __forceinline__ void add_sums(const float4& post, float scale) {
-    wait<kSums>();
-    const float* const sums = sums_place();
-    const float* const all_squares = squares_place();
+  /// x = (x + rms(y) · post) · scale. A barrier of the workers.
+  __device__ __forceinline__ void add_normed(const float4 (&y)[kRows], const float4& post, float scale) {
+    float* const all_squares = memory_.squares_of_sums[turn_];
+    turn_ ^= 1;  // whoever is late may still be reading the last ones
+    float squares[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) squares[r] = sum_of_squares(y[r]);
+#pragma unroll
+    for (int offset = kWarp / 2; offset > 0; offset /= 2)
+#pragma unroll
+      for (float& square : squares) square += __shfl_xor_sync(0xffffffffU, square, offset);
+    if (lane_ == 0) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) all_squares[r * kWorkers + warp_] = squares[r];
+    }
+    worker_barrier();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (r >= step_.rows) continue;
-      constexpr int kSquares = kBlocks * kSumWarps;
-      const float inverse = inverse_rms_of<kSquares>(all_squares + r * kSquares);
-      x_[r] = times(plus(x_[r], times(times(quad_at(sums + r * kHidden, thread_), inverse), post)), scale);
+      const float inverse = inverse_rms_of<kWorkers>(all_squares + r * kWorkers);
+      x_[r] = times(plus(x_[r], times(times(y[r], inverse), post)), scale);
     }
-    // A head cluster's next sums come after a product, which all of its warps end together.
-    if (portions_.helper()) worker_barrier();
   }
 
-  /// A layer's three sums, for the whole cluster: of the output projection, whose columns the head clusters
-  /// share, of the MLP's, which all share, and of the per-layer embedding, which every head cluster has whole
-  /// and the first passes on to the helpers. kSumWarps warps a row.
-  __device__ __forceinline__ void sum_up(int phase) {
-    ++tag_;
+  // --- between clusters ---
+  //
+  // A sum's columns lie by 64, even ones before odd ones: a lane that adds has a pair, and neighbours add to
+  // neighbours.
+
+  /// Of the block's slice, what this lane has added to a sum the last time: a row to kSumWarps warps.
+  [[nodiscard]] __device__ __forceinline__ ulonglong2* added_place(int which) const {
+    return reinterpret_cast<ulonglong2*>(step_.exchange->added[which][portions_.cluster][warp_ / kSumWarps] +
+                                         portions_.rank * kSlice + warp_ % kSumWarps * kPairColumns) +
+           lane_;
+  }
+
+  /// Adds the block's part of its slice to a sum.
+  __device__ __forceinline__ void add_up(int which, const ulonglong2& added) const {
     const int r = warp_ / kSumWarps;
-    if (r >= step_.rows) return;
-    const bool helper = portions_.helper();
-    const int o = (warp_ % kSumWarps * kWarp + lane_) * 2;
-    const int first = portions_.rank * kSlice + o;
-    float2 sum{};
-    const bool makes = phase == kDownPhase || !helper;
-    if (makes) sum = total<float2>(r, o);
-    constexpr int kSourcePairs = kPersistentRows * kHidden / 2;
-    TaggedPair* const at = step_.exchange + r * (kHidden / 2) + first / 2;
-    TaggedPair* const own = at + portions_.cluster * kSourcePairs;
-    if (phase == kOutPhase) {
-      if (makes) store_tagged(own, sum.x, sum.y, tag_);
-      sum = sum_over<kHeadClusters, kSourcePairs>(at);
-    } else if (phase == kDownPhase) {
-      // A helper may be a layer behind in reading these.
-      const int buffer = (kHeadClusters + tag_ / kExchangesALayer % 2 * kClusters) * kSourcePairs;
-      store_tagged(own + buffer, sum.x, sum.y, tag_);
-      sum = sum_over<kClusters, kSourcePairs>(at + buffer);
-    } else {
-      constexpr int kBuffer = (kHeadClusters + 2 * kClusters) * kSourcePairs;
-      if (portions_.cluster == 0) store_tagged(at + kBuffer, sum.x, sum.y, tag_);
-      if (helper) sum = sum_over<1, kSourcePairs>(at + kBuffer);
-    }
-#pragma unroll
-    for (int to = 0; to < kBlocks; ++to)
-      send(sum, sums_place() + r * kHidden + first, &memory_.gathers[kSums], to);
-    const float squares = warp_sum(sum.x * sum.x + sum.y * sum.y);
-    if (lane_ < kBlocks)
-      send(squares, squares_place() + (r * kBlocks + portions_.rank) * kSumWarps + warp_ % kSumWarps,
-           &memory_.gathers[kSums], lane_);
+    const int first = warp_ % kSumWarps * kPairColumns;
+    const int o = first + 2 * lane_;
+    float2 v;
+    if (parts_ < 8)
+      v = parts_ < 6 ? total<4, float2>(r, o) : total<6, float2>(r, o);
+    else
+      v = parts_ == 8 ? total<8, float2>(r, o) : total<kWorkers, float2>(r, o);
+    const uint32_t lap = laps_ >> (which * kPersistentRows + r) & 1;
+    const ulonglong2 now{fixed_word(v.x, lap), fixed_word(v.y, lap)};
+    uint64_t* const to = step_.exchange->sums[which][r] + portions_.rank * kSlice + first + lane_;
+    add_later(to, now.x - added.x);
+    add_later(to + kWarp, now.y - added.y);
+    *added_place(which) = now;
   }
 
-  /// What kSources clusters have to come by this exchange, summed up in their order. `from`: the first's, of
-  /// this lane; lanes have neighbours.
-  template <int kSources, int kStride>
-  __device__ __forceinline__ float2 sum_over(const TaggedPair* from) const {
-    // Waiting for all of it at once would load the L2 cache as much as the weights do: a lane asks for one
-    // pair of its source.
-    const TaggedPair* const probe = from - lane_ + (kWarp - 1) + (lane_ < kSources ? lane_ : 0) * kStride;
-    bool come = false;
-    while (!__all_sync(0xffffffffU, come)) {
-      const TaggedPair pair = load_tagged(probe);
-      come = pair.first_tag == tag_ && pair.second_tag == tag_;
+  /// A sum's columns that this thread has, once all clusters have added theirs.
+  __device__ __forceinline__ void receive_sums(int which, float4 (&y)[kRows]) const {
+    const uint64_t* const from =
+        step_.exchange->sums[which][0] + thread_ / 16 * kPairColumns + thread_ % 16 * 2;
+    const uint32_t all = which == 0 ? kHeadClusters : kClusters;
+    const auto expected = [&](int r) {
+      return r < step_.rows && (laps_ >> (which * kPersistentRows + r) & 1) != 0 ? all : 0U;
+    };
+    // All that wait long for all of it would load the L2 cache as much as the weights do. (Head clusters of
+    // several rows wait less long, and gain by asking for the first row at once.)
+    if (kRows == 1 || portions_.helper()) {
+      const bool asks = lane_ % 16 == 15;
+      bool come = !asks;
+      while (!__all_sync(0xffffffffU, come)) {
+        if (asks) come = arrivals(load_sums(from + kWarp).y) == expected(0);
+      }
     }
-    TaggedPair pairs[kSources];
+    // The other rows are there when the first is, as a rule.
+    receive_rows<0, 1>(from, expected, y);
+    if constexpr (kRows > 1) receive_rows<1, kRows>(from, expected, y);
+  }
+  template <int kBegin, int kEnd, class Expected>
+  __device__ __forceinline__ void receive_rows(const uint64_t* from, const Expected& expected,
+                                               float4 (&y)[kRows]) const {
+    ulonglong2 even[kEnd - kBegin];
+    ulonglong2 odd[kEnd - kBegin];
     bool here = false;
-    while (!here) {
-      here = true;
+    while (!__all_sync(0xffffffffU, here)) {
 #pragma unroll
-      for (int c = 0; c < kSources; ++c) pairs[c] = load_tagged(from + c * kStride);
+      for (int i = 0; i < kEnd - kBegin; ++i) {
+        even[i] = odd[i] = {};
+        if (kBegin + i >= step_.rows) continue;
+        even[i] = load_sums(from + (kBegin + i) * kHidden);
+        odd[i] = load_sums(from + (kBegin + i) * kHidden + kWarp);
+      }
+      uint32_t missing = 0;
 #pragma unroll
-      for (const TaggedPair& pair : pairs) here = here && pair.first_tag == tag_ && pair.second_tag == tag_;
+      for (int i = 0; i < kEnd - kBegin; ++i) {
+        const uint32_t count = expected(kBegin + i);
+        missing |= (arrivals(even[i].x) ^ count) | (arrivals(even[i].y) ^ count) |
+                   (arrivals(odd[i].x) ^ count) | (arrivals(odd[i].y) ^ count);
+      }
+      here = missing == 0;
     }
-    float2 sum{};
 #pragma unroll
-    for (const TaggedPair& pair : pairs) sum = plus(sum, {pair.first, pair.second});
-    return sum;
+    for (int i = 0; i < kEnd - kBegin; ++i)
+      y[kBegin + i] = {fixed_value(even[i].x), fixed_value(odd[i].x), fixed_value(even[i].y),
+                       fixed_value(odd[i].y)};
+  }
+
+  /// The per-layer embedding, which every head cluster has whole: to the cluster, and from the first one to
+  /// the helpers.
+  __device__ __forceinline__ void send_ple() {
+    const int quad = thread_ / kBlocks;
+    const int block = thread_ % kBlocks;
+    const int first = portions_.rank * kSlice + 4 * quad;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (r >= step_.rows) continue;
+      const float4 v = total<kPleParts>(r, 4 * quad);
+      send(v, memory_.sums + r * kHidden + first, &memory_.gathers[kSums], block);
+      if (portions_.cluster != 0 || block != 0) continue;
+      store_tagged(step_.exchange->ple[r] + first / 2, v.x, v.y, tag_);
+      store_tagged(step_.exchange->ple[r] + first / 2 + 1, v.z, v.w, tag_);
+    }
+  }
+  __device__ __forceinline__ void receive_ple(float4 (&y)[kRows]) const {
+    // Asking all the time for all of it would load the L2 cache as much as the weights do.
+    const bool asks = lane_ == kWarp - 1;
+    bool come = !asks;
+    while (!__all_sync(0xffffffffU, come)) {
+      if (asks) come = load_tagged(step_.exchange->ple[0] + 2 * thread_ + 1).second_tag == tag_;
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      y[r] = {};
+      if (r >= step_.rows) continue;
+      const TaggedPair* const from = step_.exchange->ple[r] + 2 * thread_;
+      bool here = false;
+      while (!__all_sync(0xffffffffU, here)) {
+        const TaggedPair a = load_tagged(from);
+        const TaggedPair b = load_tagged(from + 1);
+        here = a.first_tag == tag_ && a.second_tag == tag_ && b.first_tag == tag_ && b.second_tag == tag_;
+        y[r] = {a.first, a.second, b.first, b.second};
+      }
+    }
   }
 
   // --- attention ---
@@ -519,7 +586,7 @@ class Worker {
     const int r = thread_ < of_q ? i % kBlocks / kSpans : i % kRows;
     const int block = thread_ < of_q ? i % kBlocks : (r + 1) * kSpans - 1;
     if (which > 0 && r >= step_.rows) return;
-    send(times(total(r, which * width + quad * 4), inverse_rms(r)),
+    send(times(total<kHiddenParts>(r, which * width + quad * 4), inverse_rms(r)),
          memory_.queries + which * head_dim + portions_.rank * width + quad * 4, &memory_.gathers[kQueries],
          block);
   }
@@ -537,7 +604,7 @@ class Worker {
     for (int r = 0; r < kRows; ++r)
       if (r < step_.rows)
         *reinterpret_cast<float4*>(to + r * stride + at) =
-            times(total(r, which * width + at - portions_.rank * width), inverse_rms(r));
+            times(total<kHiddenParts>(r, which * width + at - portions_.rank * width), inverse_rms(r));
   }
 
   /// The head's attention that another kernel has computed, as combine_attention gives it.
@@ -549,6 +616,19 @@ class Worker {
                      ? __ldcg(reinterpret_cast<const float4*>(from + r * Shape::kHeads * head_dim) +
                               head_quad(head_dim))
                      : float4{};
+  }
+
+  /// The head's attention, as the output projection takes it.
+  __device__ __forceinline__ void attended_input(const PersistentLayer& layer, const LayerSizes& sizes,
+                                                 float4 (&input)[kRows]) {
+    if (sizes.attended) return load_attended(sizes.head_dim, input);
+    if (sizes.head_dim == 256)
+      attend<256>(layer, sizes);
+    else
+      attend<512>(layer, sizes);
+    share_attention(sizes.head_dim);
+    wait<kPartials>();
+    combine_attention(sizes.head_dim, input);
   }
 
   /// A warp's keys against the projected queries; its result to shared memory.
@@ -574,9 +654,11 @@ class Worker {
       const uint4* k = memory_.newest[sizes.kind][0];
       const uint4* v = memory_.newest[sizes.kind][1];
       int count = 1;
+      uint32_t bytes = 0;
       if (older) {
         const int all = min(kMost, range.end - begin);
-        k = reinterpret_cast<const uint4*>(tape_.wait()) + warp_ * (kHeadDim / 8);
+        bytes = all * 2 * kHeadDim * 2;
+        k = reinterpret_cast<const uint4*>(tape_.wait(bytes)) + warp_ * (kHeadDim / 8);
         v = k + all * (kHeadDim / 8);
         count = (all - warp_ + kWorkers - 1) / kWorkers;
       } else if (sizes.owns_kv) {
@@ -584,7 +666,7 @@ class Worker {
       }
       if (count > 0) softmax.add(q, k + lane_, v + lane_, count);
       if (!older) break;
-      tape_.pass(lane_);
+      tape_.pass(lane_, bytes);
     }
     if (sizes.owns_kv) worker_barrier();  // whose k and v went to another block may still be at their sums
     float* const mine = memory_.attention + warp_ * attention_stride(kHeadDim);
@@ -642,7 +724,7 @@ class Worker {
   __device__ __forceinline__ static float4 merge(const float* from, int head_dim, int quad, float2& tail) {
     const int stride = attention_stride(head_dim);
     float2 tails[kCount];
-    float top = -INFINITY;
+    float top = kLeastTop;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       tails[i] = *reinterpret_cast<const float2*>(from + i * stride + head_dim);
@@ -652,7 +734,7 @@ class Worker {
     float4 value{};
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const float weight = softmax_weight(tails[i].x, top);
+      const float weight = weight_below(tails[i].x, top);
       sum = fmaf(weight, tails[i].y, sum);
       value = plus(value, times(quad_at(from + i * stride, quad), weight));
     }
@@ -668,7 +750,7 @@ class Worker {
       float2 tail{};
       const float4 value =
           merge<kSpans>(memory_.partials + r * kSpans * attention_stride(head_dim), head_dim, quad, tail);
-      input[r] = r < step_.rows ? times(value, 1.0F / tail.y) : float4{};
+      input[r] = r < step_.rows ? times(value, reciprocal(tail.y)) : float4{};
     }
   }
   [[nodiscard]] __device__ __forceinline__ int head_quad(int head_dim) const {
@@ -690,7 +772,8 @@ class Worker {
     if (r >= step_.rows || o >= units) return;
     const float inverse = inverse_rms(r);
     const int gate = (o - o % kTileRows) * 2 + o % kTileRows;  // ups lie between gates, a row tile each
-    const float4 m = times(gelu(times(total(r, gate), inverse)), times(total(r, gate + kTileRows), inverse));
+    const float4 m = times(gelu(times(total<kHiddenParts>(r, gate), inverse)),
+                           times(total<kHiddenParts>(r, gate + kTileRows), inverse));
     const float* const to = memory_.middle + r * kMostUnits + portions_.rank * units + o;
 #pragma unroll
     for (int i = 0; i < kBlocks / kSenders; ++i)
@@ -699,7 +782,7 @@ class Worker {
 
   __device__ __forceinline__ void send_ple_middle(const float4& inputs) {
     if (warp_ >= step_.rows || lane_ >= kPleQuads) return;
-    const float4 m = times(gelu(total(warp_, 4 * lane_)), inputs);
+    const float4 m = times(gelu(total<kHiddenParts>(warp_, 4 * lane_)), inputs);
     const float* const to =
         memory_.ple_middle + warp_ * Shape::kPleDim + (portions_.rank * kPleQuads + lane_) * 4;
 #pragma unroll
@@ -735,11 +818,12 @@ class Worker {
   const LayerSpan span_;
   const BlockKeys<kRows> keys_;
   Memory<kRows>& memory_;
-  float* const second_sums_;
   TapeReader tape_;
   const int thread_, lane_, warp_;
-  uint32_t tag_;         // exchanges between clusters so far
+  uint32_t tag_, laps_;  // of ClusterExchange
   uint32_t phases_ = 0;  // a bit a gather: the parity it is at
+  int turn_ = 0;         // the next of two squares_of_sums
+  int mlp_turn_ = 0;     // the next of the MLP's two sums
   int parts_ = 0;        // warps that shared the last product's columns
   float4 x_[kRows];
   float4 input_norm_{};  // of the next product of the residual stream

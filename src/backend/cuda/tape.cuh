@@ -7,6 +7,11 @@
 
 namespace facet::cuda {
 
+/// What a chunk takes of the ring.
+__device__ inline uint32_t chunk_size(uint32_t bytes) {
+  return (bytes + 127) / 128 * 128;
+}
+
 /// Chunks on their way or in use at once; more than any product has, as its warps may be that far apart.
 constexpr int kTapeSlots = 32;
 
@@ -14,7 +19,6 @@ constexpr int kTapeSlots = 32;
 struct TapeSlots {
   uint64_t full[kTapeSlots];   // the chunk has come
   uint64_t empty[kTapeSlots];  // every reader is done with it
-  uint32_t at[kTapeSlots];     // where it lies, bytes from the ring's begin
   uint32_t end[kTapeSlots];    // the writer's: bytes up to its end since the beginning
 
   __device__ void init(int readers) {
@@ -33,7 +37,7 @@ class TapeWriter {
 
   /// Appends a chunk of `bytes`, a multiple of 16: room for it, and a barrier that waits for them.
   __device__ void begin(uint32_t bytes) {
-    const uint32_t size = (bytes + 127) / 128 * 128;
+    const uint32_t size = chunk_size(bytes);
     if (at_ + size > capacity_) {  // a chunk lies in one piece
       head_ += capacity_ - at_;
       at_ = 0;
@@ -48,7 +52,6 @@ class TapeWriter {
     const auto slot = static_cast<int>(next_ % kTapeSlots);
     head_ += size;
     slots_.end[slot] = head_;
-    slots_.at[slot] = at_;
     barrier_expect(&slots_.full[slot], static_cast<int>(bytes));
     full_ = &slots_.full[slot];
     to_ = ring_ + at_;
@@ -57,11 +60,7 @@ class TapeWriter {
   }
   /// Copies the chunk's next bytes, a multiple of 16.
   __device__ void copy(const void* from, uint32_t bytes) {
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-            shared_address(to_)),
-        "l"(from), "r"(bytes), "r"(shared_address(full_))
-        : "memory");
+    copy_bulk(to_, from, bytes, full_);
     to_ += bytes;
   }
 
@@ -84,28 +83,38 @@ class TapeWriter {
   std::byte* to_ = nullptr;   // where its next bytes go
 };
 
-/// The multiplying side: one for each warp, and each reads or skips every chunk.
+/// The multiplying side: one for each warp, and each reads or skips every chunk. It knows a chunk's size as
+/// the writer does, and from that where it lies: to look that up would cost a trip to shared memory a chunk.
 class TapeReader {
  public:
-  __device__ TapeReader(TapeSlots& slots, const std::byte* ring) : slots_(slots), ring_(ring) {}
+  __device__ TapeReader(TapeSlots& slots, const std::byte* ring, uint32_t bytes)
+      : slots_(slots), ring_(ring), capacity_(bytes) {}
 
-  /// Waits for the next chunk.
-  [[nodiscard]] __device__ const std::byte* wait() const {
+  /// Waits for the next chunk, of `bytes`.
+  [[nodiscard]] __device__ const std::byte* wait(uint32_t bytes) const {
     const auto slot = static_cast<int>(next_ % kTapeSlots);
     barrier_wait(&slots_.full[slot], static_cast<int>(next_ / kTapeSlots % 2));
-    return ring_ + slots_.at[slot];
+    return ring_ + place(bytes);
   }
   /// Is done with it. All lanes.
-  __device__ void pass(int lane) {
+  __device__ void pass(int lane, uint32_t bytes) {
     __syncwarp();
     if (lane == 0) barrier_arrive(&slots_.empty[next_ % kTapeSlots]);
     ++next_;
+    at_ = place(bytes) + chunk_size(bytes);
   }
 
  private:
+  /// A chunk lies in one piece.
+  [[nodiscard]] __device__ uint32_t place(uint32_t bytes) const {
+    return at_ + chunk_size(bytes) > capacity_ ? 0 : at_;
+  }
+
   TapeSlots& slots_;
   const std::byte* ring_;
+  uint32_t capacity_;
   uint32_t next_ = 0;
+  uint32_t at_ = 0;
 };
 
 }  // namespace facet::cuda
