@@ -72,8 +72,9 @@ void combine_per_layer(const PerLayerCombination& args, cudaStream_t stream);
 void settle(const Residual& residual, const float* norm, float* out, cudaStream_t stream);
 
 /// out = cap · tanh(h Wᵀ / cap), or without a cap of 0. h: [rows, w.cols()].
-void logits(const float* h, int rows, const TileMatrix& w, float cap, float* out, int multiprocessors,
-            cudaStream_t stream);
+/// Returns false, with nothing done, where rows are so wide that a block has no room for them.
+[[nodiscard]] bool logits(const float* h, int rows, const TileMatrix& w, float cap, float* out,
+                          const Device& device, cudaStream_t stream);
 
 /// The same for 4- and 8-bit codes, faster; 16 bits an activation. Returns false, with nothing done, for what
 /// it does not take.

@@ -240,8 +240,9 @@ bool DecodePath::logits(const float* h, int rows, const Weight& head, float cap,
     const int count = std::min(kDecodeRows, rows - r);
     const float* const from = h + r * head.cols();
     float* const to = out + r * head.rows();
-    if (!digit_logits(from, count, tiles(head), cap, to, device_, stream_))
-      cuda::logits(from, count, tiles(head), cap, to, device_.multiprocessors, stream_);
+    if (!digit_logits(from, count, tiles(head), cap, to, device_, stream_) &&
+        !cuda::logits(from, count, tiles(head), cap, to, device_, stream_))
+      return false;  // the first of them, which is not smaller than the others
   }
   return true;
 }

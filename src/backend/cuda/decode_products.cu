@@ -567,16 +567,19 @@ void settle(const Residual& residual, const float* norm, float* out, cudaStream_
   launch_dependent(settle_kernel, shape, stream, residual, norm, out);
 }
 
-void logits(const float* h, int rows, const TileMatrix& w, float cap, float* out, int multiprocessors,
+bool logits(const float* h, int rows, const TileMatrix& w, float cap, float* out, const Device& device,
             cudaStream_t stream) {
+  bool fits = false;
   for_kinds(w, rows, [&]<Codes kCodes, int kRows>() {
     LaunchShape shape;
     shape.grid = std::min(blocks(w.rows, kProductWarps * kTileRows),
-                          static_cast<unsigned>(multiprocessors * kResident<kRows>));
+                          static_cast<unsigned>(device.multiprocessors * kResident<kRows>));
     shape.threads = kProductThreads;
     shape.shared = shared_bytes<LogitsRing<kCodes>>(shared_fragments(kRows, w.cols()), kProductWarps);
-    launch_dependent(logits_kernel<kCodes, kRows>, shape, stream, Logits{h, w, out, cap, rows});
+    fits = shape.shared + sizeof(RowSums) <= device.shared_memory_a_block;
+    if (fits) launch_dependent(logits_kernel<kCodes, kRows>, shape, stream, Logits{h, w, out, cap, rows});
   });
+  return fits;
 }
 
 }  // namespace facet::cuda
