@@ -205,11 +205,11 @@ class Backend {
   [[nodiscard]] virtual bool begin_step(const StepShape& /*shape*/) noexcept { return true; }
   virtual void end_step() noexcept {}
 
-  /// Whether rows that are read, as prompts are, go through kernels of their own, which round differently
-  /// from those of rows that are written one at a time. A step then keeps the two apart: a row's result must
-  /// hang on what it is, never on what shares its step.
+  /// Whether rows that fill the cache and are not wanted otherwise, as a prompt's, go through kernels of
+  /// their own, which round differently from the others'. A step then keeps the two apart: a row's result
+  /// must hang on what it is, never on what shares its step.
   [[nodiscard]] virtual bool reads_apart() const noexcept { return false; }
-  /// Whether the rows of the operations from now on are read.
+  /// Whether the rows of the operations from now on are such: read.
   virtual void set_reading(bool /*reading*/) noexcept {}
 
   // --- lanes --------------------------------------------------------------------------------------------

@@ -75,8 +75,7 @@ double run_once(Engine& engine, const BenchmarkTest& test, std::span<const int32
     std::vector<SequenceTokens> parts(sequences.ids().size());
     for (int i = 0; i < test.tokens; ++i) {
       for (size_t s = 0; s < parts.size(); ++s)
-        parts[s] = {sequences.ids()[s], tokens.subspan(depth + static_cast<size_t>(i), 1), Want::kLast,
-                    /*written=*/true};
+        parts[s] = {sequences.ids()[s], tokens.subspan(depth + static_cast<size_t>(i), 1), Want::kLast};
       engine.step(parts);
       draw(engine, static_cast<int>(parts.size()));
     }

@@ -72,12 +72,8 @@ void Engine::reserve() {
 void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
   for (auto* ids : {&tokens_, &positions_, &sequences_, &outputs_}) ids->clear();
   size_t rows = 0;
-  int written = 0;
   for (const SequenceTokens& part : parts) {
-    if (part.written && rows > static_cast<size_t>(written))
-      throw Error(ErrorCode::kUsage, "a step's written tokens come before those that are read");
     rows += part.tokens.size();
-    if (part.written) written = static_cast<int>(rows);
     check_tokens(part.tokens);
   }
   if (rows > static_cast<size_t>(max_rows()))
@@ -97,7 +93,7 @@ void Engine::step(std::span<const SequenceTokens> parts, bool whole) {
       sequences_.push_back(part.sequence);
     }
   }
-  const Step step{tokens_, positions_, sequences_, outputs_, written};
+  const Step step{tokens_, positions_, sequences_, outputs_};
   in_lanes_ = !whole && lanes_.run(step);
   if (!in_lanes_) parts_.forward->run(step, whole);
 }

@@ -44,7 +44,6 @@ struct SequenceTokens {
   int sequence = 0;
   std::span<const int32_t> tokens;
   Want want = Want::kLast;
-  bool written = false;  ///< by the model, one a step; else a text that is read, as prompts are
 };
 
 /// What an engine is made of on a backend, built in this order and in place: they refer to each other, and to
@@ -79,7 +78,7 @@ class Engine {
   /// Appends tokens to sequences and runs the model over them: at most max_rows() in all, each sequence at
   /// most once. `whole` sends rows through all layers that could stop early. Throws Error{kFailed} when a
   /// sequence's context or the page pool is full (then nothing has changed for it), Error{kBadInput} for a
-  /// token outside the vocabulary. Parts that the model wrote come before those that are read.
+  /// token outside the vocabulary.
   /// Outputs are numbered in order: one for kLast, all its tokens for kAll.
   void step(std::span<const SequenceTokens> parts, bool whole = false);
   void step(const SequenceTokens& part, bool whole = false) { step(std::span(&part, 1), whole); }

@@ -102,7 +102,7 @@ GenerateResult generate(Engine& engine, int sequence, std::span<const int32_t> p
       result.stop_reason = StopReason::kCancelled;
       break;
     }
-    engine.step({sequence, {&token, 1}, Want::kLast, /*written=*/true});
+    engine.step({sequence, {&token, 1}, Want::kLast});
   }
   result.generated_ms = ms_since(start);
   return result;

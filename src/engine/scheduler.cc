@@ -257,8 +257,7 @@ void Scheduler::step() {
       prompts_.push_back(&r);
       continue;
     }
-    parts_.push_back({r.sequence, std::span(r.tokens).subspan(static_cast<size_t>(r.fed)), Want::kLast,
-                      /*written=*/true});
+    parts_.push_back({r.sequence, std::span(r.tokens).subspan(static_cast<size_t>(r.fed)), Want::kLast});
     stepped_.push_back(&r);
     r.output = outputs++;
   }
@@ -303,7 +302,7 @@ void Scheduler::plan_prompts(int rows) {
 /// Those of the request's tokens whose K and V are, to the bit, what a prompt that begins with them would
 /// get.
 std::span<const int32_t> Scheduler::reusable(const Running& r) const {
-  const int count = engine_.backend().reads_apart() ? std::min(r.fed, r.prompt_size()) : r.fed;
+  const int count = engine_.backend().reads_apart() ? std::min(r.fed, r.prompt_size() - 1) : r.fed;
   return std::span(r.tokens).first(static_cast<size_t>(count));
 }
 

@@ -55,7 +55,7 @@ void write_token(Engine& engine, std::span<Text* const> texts) {
       if (rows > static_cast<size_t>(engine.max_rows()) ||
           parts.size() == static_cast<size_t>(engine.max_logit_rows()))
         break;
-      parts.push_back({text->sequence, fresh, Want::kLast, /*written=*/text->stored > 0});
+      parts.push_back({text->sequence, fresh, Want::kLast});
     }
     if (parts.empty()) throw Error(ErrorCode::kUsage, "the start of a text is longer than a step");
     engine.step(parts);

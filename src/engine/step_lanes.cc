@@ -85,10 +85,9 @@ void StepLanes::run_unit(Lane& lane, const Unit& unit) {
   const auto outputs = std::span(outputs_).subspan(unit.output_begin, count);
   for (size_t i = 0; i < count; ++i)
     outputs[i] = step_->outputs[unit.output_begin + i] - static_cast<int32_t>(unit.row_begin);
-  lane.forward->run(
-      {step_->tokens.subspan(unit.row_begin, rows), step_->positions.subspan(unit.row_begin, rows),
-       step_->sequences.subspan(unit.row_begin, rows), outputs,
-       std::clamp(step_->written - static_cast<int>(unit.row_begin), 0, static_cast<int>(rows))});
+  lane.forward->run({step_->tokens.subspan(unit.row_begin, rows),
+                     step_->positions.subspan(unit.row_begin, rows),
+                     step_->sequences.subspan(unit.row_begin, rows), outputs});
   if (count > 0)
     lane.forward->logits_to(0, static_cast<int>(count), logits_.data() + unit.output_begin * vocab_);
 }

@@ -8,38 +8,47 @@
 namespace facet {
 
 void ForwardPass::run(const Step& step, bool whole) {
-  const Rows rows = upload(step);
+  Rows rows = upload(step);
   cache_.upload_tables();
-  const StepShape shape{rows.count, static_cast<int>(step.outputs.size()), whole, rows.distinct,
-                        rows.last_position};
+  const auto outputs = static_cast<int>(step.outputs.size());
+  const StepShape shape{rows.count, outputs, whole, rows.distinct, rows.last_position};
   if (!backend_.begin_step(shape)) return;
+  x_ = residual_;
+  backend_.set_reading(whole);
+  if (!whole && outputs < rows.count && backend_.reads_apart()) {
+    // Rows that nobody wants the outcome of are read, and come before those of their sequence that somebody
+    // does. These go on alone, from the start.
+    rows = upload(pick(step, /*wanted=*/false));
+    backend_.set_reading(true);
+    fill_cache(rows);
+    rows = upload(pick(step, /*wanted=*/true));
+    backend_.set_reading(false);
+  }
   run_layers(step, rows, whole);
   backend_.end_step();
+}
+
+/// Rows that nobody wants the outcome of are there to fill the cache: they need the layers before the last
+/// one that owns its K and V, and of that one only K and V.
+void ForwardPass::fill_cache(const Rows& rows) {
+  const int last_owner = spec_.last_kv_owner();
+  embed(rows, last_owner, x_);
+  for (int l = 0; l < last_owner; ++l) run_layer(l, rows);
+  store_kv(last_owner, rows);
 }
 
 void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   const auto outputs = static_cast<int>(step.outputs.size());
   const int layers = spec_.layer_count();
-  const int written = backend_.reads_apart() ? step.written : 0;  // elsewhere the two are one
-  const bool read_apart = backend_.reads_apart() && written < rows.count;
-  x_ = residual_;
   int l = 0;
-  if (!whole && (read_apart || outputs < rows.count)) {
-    // Rows that nobody wants the outcome of are there to fill the cache: they need the layers before the last
-    // one that owns its K and V, and of that one only K and V.
-    fill_cache(rows, 0, written, /*reading=*/false);
-    fill_cache(rows, written, rows.count, /*reading=*/true);
-    x_ = residual_;
+  if (outputs == 0 && rows.count == 0) return;
+  if (!whole && outputs < rows.count) {
+    fill_cache(rows);
     if (outputs == 0) return;
-    // What is wanted goes on alone, and as rows that are written do: few, and the same whoever they are.
-    backend_.set_reading(false);
     rows = keep_outputs(step, rows);
     embed(rows, layers, hidden_);  // per-layer inputs of all layers; hidden_ is free until the end
     l = spec_.last_kv_owner();
-    // Where reading rounds as writing does, storing K and V again changes no bit.
-    run_layer(l++, rows, /*stored=*/backend_.reads_apart());
   } else {
-    backend_.set_reading(whole);
     embed(rows, layers, x_);
   }
   for (; l < layers; ++l) run_layer(l, rows);
@@ -51,24 +60,6 @@ void ForwardPass::run_layers(const Step& step, Rows rows, bool whole) {
   backend_.rms_norm(x_, outputs, spec_.hidden_size, weights_.final_norm.data(), eps_, hidden_);
   backend_.set_tap_scope("");
   backend_.tap_and_anchor("model.norm", hidden_, outputs, spec_.hidden_size);
-}
-
-/// Takes rows [begin, end) as far as their keys and values in the last layer that has any.
-void ForwardPass::fill_cache(const Rows& rows, int begin, int end, bool reading) {
-  if (begin == end) return;
-  Rows some = rows;
-  some.count = end - begin;
-  some.tokens += begin;
-  some.positions += begin;
-  some.sequences += begin;
-  backend_.set_reading(reading);
-  x_ = residual_ + int64_t{begin} * spec_.hidden_size;
-  const int last_owner = spec_.last_kv_owner();
-  embed(some, last_owner, x_);
-  for (int l = 0; l < last_owner; ++l) run_layer(l, some);
-  QkvArgs args = qkv_args(last_owner);
-  args.q = nullptr;
-  backend_.qkv_rope_store(x_, some, args);
 }
 
 void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
@@ -90,15 +81,14 @@ void ForwardPass::embed(const Rows& rows, int layers, float* x0) {
   backend_.per_layer_inputs(x0, rows, layers, args, ple_);
 }
 
-void ForwardPass::run_layer(int l, const Rows& rows, bool stored) {
+void ForwardPass::run_layer(int l, const Rows& rows) {
   const LayerSpec& layer = spec_.layers[static_cast<size_t>(l)];
   const LayerWeights& w = weights_.layers[static_cast<size_t>(l)];
   const int n = rows.count;
   const int64_t hidden = spec_.hidden_size;
   if (backend_.tapped()) backend_.set_tap_scope(fmt::format("model.layers.{}.", l));
 
-  QkvArgs qkv = qkv_args(l);
-  if (stored) qkv.k = qkv.v = nullptr;
+  const QkvArgs qkv = qkv_args(l);
   backend_.qkv_rope_store(x_, rows, qkv);
   backend_.attend(q_, rows, qkv.shape, cache_.view(layer.kv_source), attended_);
   backend_.project_add(attended_, n, *w.o, w.post_attention_norm.data(), eps_, x_,
@@ -141,6 +131,12 @@ void ForwardPass::run_layer(int l, const Rows& rows, bool stored) {
     backend_.set_tap_scope("");
     backend_.tap_and_anchor(fmt::format("model.layers.{}", l), x_, n, hidden);
   }
+}
+
+void ForwardPass::store_kv(int l, const Rows& rows) {
+  QkvArgs args = qkv_args(l);
+  args.q = nullptr;
+  backend_.qkv_rope_store(x_, rows, args);
 }
 
 QkvArgs ForwardPass::qkv_args(int l) const {
@@ -202,16 +198,26 @@ const int32_t* ForwardPass::outputs_of(const Rows& rows) const noexcept {
 }
 
 Rows ForwardPass::keep_outputs(const Step& step, const Rows& rows) {
-  const auto count = static_cast<int>(step.outputs.size());
-  backend_.gather_rows(x_, outputs_of(rows), count, spec_.hidden_size, kept_);
+  backend_.gather_rows(x_, outputs_of(rows), static_cast<int>(step.outputs.size()), spec_.hidden_size, kept_);
   x_ = kept_;
-  const auto pick = [&](std::span<const int32_t> from, int row) {
+  return upload(pick(step, /*wanted=*/true));
+}
+
+/// The step's rows whose outcome is wanted, or the others; no outputs.
+Step ForwardPass::pick(const Step& step, bool wanted) {
+  const size_t count = wanted ? step.outputs.size() : step.tokens.size() - step.outputs.size();
+  const auto of = [&](std::span<const int32_t> from, int row) {
     const auto begin = kept_ids_.begin() + std::ptrdiff_t{row} * max_rows_;
-    std::transform(step.outputs.begin(), step.outputs.end(), begin,
-                   [&](int32_t r) { return from[static_cast<size_t>(r)]; });
-    return std::span<const int32_t>(begin, begin + count);
+    auto output = step.outputs.begin();
+    auto to = begin;
+    for (size_t r = 0; r < from.size(); ++r) {
+      const bool is_output = output != step.outputs.end() && static_cast<size_t>(*output) == r;
+      if (is_output) ++output;
+      if (is_output == wanted) *to++ = from[r];
+    }
+    return std::span<const int32_t>(begin, count);
   };
-  return upload({pick(step.tokens, 0), pick(step.positions, 1), pick(step.sequences, 2), {}});
+  return {of(step.tokens, 0), of(step.positions, 1), of(step.sequences, 2), {}};
 }
 
 ForwardPass::ForwardPass(const ModelSpec& spec, const ModelWeights& weights, KvCache& cache, Backend& backend,

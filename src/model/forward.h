@@ -18,8 +18,7 @@ struct Step {
   std::span<const int32_t> tokens;     // [rows]
   std::span<const int32_t> positions;  // [rows]
   std::span<const int32_t> sequences;  // [rows]
-  std::span<const int32_t> outputs;    // rows whose hidden state is wanted, ascending
-  int written = 0;  ///< so many rows, the first, are of tokens that the model wrote; the others are read
+  std::span<const int32_t> outputs;    // rows whose hidden state is wanted, ascending; a sequence's last ones
 };
 
 /// Runs steps over a model. Owns the activations, sized once; nothing is allocated in run().
@@ -52,8 +51,10 @@ class ForwardPass {
   [[nodiscard]] Rows keep_outputs(const Step& step, const Rows& rows);
   void run_layers(const Step& step, Rows rows, bool whole);
   void embed(const Rows& rows, int layers, float* x0);
-  void fill_cache(const Rows& rows, int begin, int end, bool reading);
-  void run_layer(int l, const Rows& rows, bool stored = false);
+  [[nodiscard]] Step pick(const Step& step, bool wanted);
+  void fill_cache(const Rows& rows);
+  void run_layer(int l, const Rows& rows);
+  void store_kv(int l, const Rows& rows);
   [[nodiscard]] QkvArgs qkv_args(int l) const;
   [[nodiscard]] AttentionShape attention_shape(const LayerSpec& layer) const;
 

@@ -63,30 +63,29 @@ TEST_P(CpuGolden, GreedyContinuationMatches) {
   }
 }
 
-/// Logits of the prompt's last token and of one more, written one, for a prompt fed in pieces of `piece`
-/// tokens beside `others` other sequences, which are read or written.
+/// Logits of the prompt's last token and of one more, for a prompt fed in pieces of `piece` tokens beside
+/// `others` other sequences, of which something is wanted or nothing.
 std::vector<float> logits_beside(Engine& engine, const Golden& golden, size_t piece, int others,
-                                 bool others_written = false) {
+                                 Want others_want = Want::kLast) {
   const std::span<const int32_t> prompt = golden.prompt_ids;
   const int a = engine.cache().open();
   std::vector<int> more;
   for (int i = 0; i < others; ++i) more.push_back(engine.cache().open());
   std::vector<float> kept;
-  const auto step = [&](std::span<const int32_t> tokens, bool wanted, bool written) {
+  const auto step = [&](std::span<const int32_t> tokens, bool wanted) {
     std::vector<SequenceTokens> parts;
-    if (written) parts.push_back({a, tokens, Want::kLast, written});
-    for (const int other : more) parts.push_back({other, prompt.subspan(0, 3), Want::kLast, others_written});
-    if (!written) parts.push_back({a, tokens, Want::kLast});
+    for (const int other : more) parts.push_back({other, prompt.subspan(0, 3), others_want});
+    parts.push_back({a, tokens, wanted ? Want::kLast : Want::kNothing});
     engine.step(parts);
     if (!wanted) return;
-    const auto logits = engine.logits(written ? 0 : others);
+    const auto logits = engine.logits(engine.outputs() - 1);
     kept.insert(kept.end(), logits.begin(), logits.end());
   };
   for (size_t done = 0; done < prompt.size(); done += piece) {
     const size_t count = std::min(piece, prompt.size() - done);
-    step(prompt.subspan(done, count), done + count == prompt.size(), false);
+    step(prompt.subspan(done, count), done + count == prompt.size());
   }
-  step(prompt.subspan(0, 1), true, true);
+  step(prompt.subspan(0, 1), true);
   for (const int s : more) engine.cache().close(s);
   engine.cache().close(a);
   return kept;
@@ -100,7 +99,8 @@ TEST_P(CpuGolden, ResultsDoNotDependOnTheBatch) {
   EXPECT_EQ(logits_beside(engine, golden_, 1, 0), alone);
   EXPECT_EQ(logits_beside(engine, golden_, 100, 2), alone);
   EXPECT_EQ(logits_beside(engine, golden_, 13, 1), alone);
-  EXPECT_EQ(logits_beside(engine, golden_, 13, 2, /*others_written=*/true), alone);
+  EXPECT_EQ(logits_beside(engine, golden_, 13, 2, Want::kAll), alone);
+  EXPECT_EQ(logits_beside(engine, golden_, 13, 2, Want::kNothing), alone);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, CpuGolden,

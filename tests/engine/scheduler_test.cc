@@ -200,7 +200,8 @@ INSTANTIATE_TEST_SUITE_P(Reference, SchedulerTest, ::testing::Values("tiny-e2b",
 
 class SchedulerLifeTest : public SchedulerTest {};
 
-// From the prompt where an answer's keys and values are not, to the bit, those that reading it would give.
+// From before the prompt's last token where an answer's keys and values, and that token's, are not, to the
+// bit, those that reading them would give.
 TEST_F(SchedulerLifeTest, TheNextTurnGoesOnFromTheAnswer) {
   for (const char* backend : {"reference", "cpu"}) {
     SCOPED_TRACE(backend);
@@ -212,7 +213,7 @@ TEST_F(SchedulerLifeTest, TheNextTurnGoesOnFromTheAnswer) {
     for (int turn = 0; turn < 4; ++turn) {
       const Answer answer = submit(scheduler, c).get();
       EXPECT_EQ(answer.ids, alone(c));
-      const auto read = static_cast<int>(c.prompt.size());
+      const auto read = static_cast<int>(c.prompt.size()) - 1;
       c.prompt.insert(c.prompt.end(), answer.ids.begin(), answer.ids.end());
       const auto before = static_cast<int>(c.prompt.size());
       const Tokens question = random_tokens(random, 10);

@@ -229,7 +229,8 @@ void CpuBackend::attend(const float* q, const Rows& rows, const AttentionShape& 
                            shape.q_heads / shape.kv_heads,
                            (shape.head_dim + kLanes - 1) / kLanes * kLanes};
   // Who keeps keys and values in f32 wants them exact.
-  if (reading_ && kernels_.attend_prompt != nullptr && kv.type != KvType::kF32) return attend_prompt(task);
+  // A cache in f32, or a model that is stored as floats, is worth f32's precision.
+  if (reading_ && kv.type != KvType::kF32 && !floats_alone()) return attend_prompt(task);
   items_.clear();
   for (int row = 0; row < rows.count; row = items_.back().end) items_.push_back(item_at(task, row));
   const auto count = static_cast<int64_t>(items_.size()) * shape.kv_heads;

@@ -287,6 +287,11 @@ class CpuBackend final : public Backend {
   [[nodiscard]] static size_t form_of(const Weight& w) noexcept;
   std::array<ActivationScratch, kForms.size()> forms_;
   std::array<bool, kForms.size()> form_used_ = {};
+  /// Whether weights were loaded, and none of them is quantised.
+  [[nodiscard]] bool floats_alone() const noexcept {
+    return form_used_[0] &&
+           std::none_of(form_used_.begin() + 1, form_used_.end(), [](bool used) { return used; });
+  }
   int64_t widest_ = 0;        // columns of the widest product
   int64_t packed_bytes_ = 0;  // of all weights
 
